@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Fetch the browser libraries of the site with npm and lay them under vendor/, byte for byte as published.
+
+    python vendor-src/refresh.py           # needs npm and a network; rewrites vendor/ and vendor/SHA256SUMS
+    python vendor-src/refresh.py --check   # offline: does vendor/ hold exactly what SHA256SUMS lists?
+
+To move to a new version, change VERSION and INTEGRITY below (`npm view NAME@VERSION dist.integrity`).
+"""
+
+import base64
+import fnmatch
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+VENDOR = Path(__file__).resolve().parent.parent / "vendor"
+SUMS = "SHA256SUMS"
+OWN = {"README.md", SUMS}  # the files under vendor/ that are ours and not npm's
+
+# folder under vendor/: package, version, the integrity that npm publishes, and which files the site needs
+PACKAGES = {
+    "mathjax": {
+        "name": "mathjax",
+        "version": "3.2.2",
+        "integrity": "sha512-Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+        "files": {
+            "LICENSE": "",
+            "es5/tex-mml-chtml.js": "es5",
+            "es5/input/tex/extensions/*.js": "es5/input/tex/extensions",  # autoloaded by \cancel, \boldsymbol, …
+            "es5/output/chtml/fonts/woff-v2/*.woff": "es5/output/chtml/fonts/woff-v2",
+        },
+        "leave": {"es5/input/tex/extensions/all-packages.js"},  # never loaded beside tex-mml-chtml.js
+    },
+    "html-manager": {
+        "name": "@jupyter-widgets/html-manager",
+        "version": "1.0.14",
+        "integrity": "sha512-wglgQQ+VMj+MBKkTttdeoMtOah/H2A1w5GU1OAVXmDQqZYTK6C+oHZjQMxcNezIpiqUjC1YHKOo5XdP3ENvBng==",
+        "files": {
+            "LICENSE": "",
+            "dist/embed.js": "dist",
+            "dist/embed.js.LICENSE.txt": "dist",
+            "dist/*.woff2": "dist",  # icons of buttons, asked for only where a widget shows one
+        },
+        "leave": set(),
+    },
+}
+
+
+def tarball(name, version, integrity, folder):
+    """Download one package as npm publishes it and hold it to its integrity."""
+    out = subprocess.run(
+        ["npm", "pack", f"{name}@{version}", "--json", "--ignore-scripts", "--pack-destination", folder],
+        check=True, stdout=subprocess.PIPE, text=True, cwd=folder,
+    ).stdout
+    path = Path(folder) / json.loads(out)[0]["filename"].replace("@", "").replace("/", "-")
+    got = "sha512-" + base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
+    if got != integrity:
+        raise SystemExit(f"{name}@{version}: integrity is {got}, expected {integrity}")
+    return path
+
+
+def unpack(path, package, target):
+    """Copy the files that the site needs; each pattern must find at least one."""
+    found = {pattern: 0 for pattern in package["files"]}
+    with tarfile.open(path) as archive:
+        for member in archive.getmembers():
+            inner = member.name.split("/", 1)[-1]  # npm puts everything below package/
+            if not member.isfile() or inner in package["leave"]:
+                continue
+            for pattern, folder in package["files"].items():
+                if fnmatch.fnmatchcase(inner, pattern):
+                    found[pattern] += 1
+                    to = target / folder / Path(inner).name
+                    to.parent.mkdir(parents=True, exist_ok=True)
+                    to.write_bytes(archive.extractfile(member).read())
+                    break
+    missing = [pattern for pattern, count in found.items() if count == 0]
+    if missing:
+        raise SystemExit(f"{package['name']}: nothing matches {missing}")
+
+
+def sums(vendor=VENDOR):
+    """{path below vendor: SHA-256} of every file but our own."""
+    return {
+        path.relative_to(vendor).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(vendor.rglob("*"))
+        if path.is_file() and path.relative_to(vendor).as_posix() not in OWN
+    }
+
+
+def listed(vendor=VENDOR):
+    """{path: SHA-256} as written in SHA256SUMS, the format of `sha256sum`."""
+    lines = (vendor / SUMS).read_text(encoding="utf-8").splitlines()
+    return {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
+
+
+def differences(vendor=VENDOR):
+    """What is wrong with vendor/, one sentence a file; empty when all is as listed."""
+    have, want = sums(vendor), listed(vendor)
+    return (
+        [f"{path}: listed and not there" for path in sorted(want.keys() - have.keys())]
+        + [f"{path}: there and not listed" for path in sorted(have.keys() - want.keys())]
+        + [f"{path}: altered" for path in sorted(want.keys() & have.keys()) if want[path] != have[path]]
+    )
+
+
+def refresh():
+    VENDOR.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        fresh = {}
+        for folder, package in PACKAGES.items():
+            fresh[folder] = Path(scratch) / "unpacked" / folder
+            unpack(tarball(package["name"], package["version"], package["integrity"], scratch), package, fresh[folder])
+        for old in VENDOR.iterdir():
+            if old.is_dir():
+                shutil.rmtree(old)
+        for folder, path in fresh.items():
+            shutil.copytree(path, VENDOR / folder)
+    (VENDOR / SUMS).write_text("".join(f"{digest}  {path}\n" for path, digest in sums().items()), encoding="utf-8")
+    print(f"{len(sums())} files under {VENDOR.name}/")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        wrong = differences()
+        print("\n".join(wrong) or f"vendor/ is as listed: {len(listed())} files")
+        raise SystemExit(bool(wrong))
+    refresh()

@@ -1,0 +1,43 @@
+"""What several test files use: the notebooks, one test each, the catalogue and the order of the chapters."""
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read when NumPy and PyTorch load
+    os.environ.setdefault(name, "1")
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_generate_tests(metafunc):
+    """A test with the argument `path` runs once for each notebook of the book."""
+    if "path" in metafunc.fixturenames:
+        paths = sorted((ROOT / "book").glob("**/*.ipynb"))
+        metafunc.parametrize("path", paths, ids=[str(path.relative_to(ROOT)) for path in paths], scope="session")
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def notebook(path):
+    return nbformat.read(path, as_version=nbformat.NO_CONVERT)
+
+
+@pytest.fixture(scope="session")
+def catalogue(root):
+    return yaml.safe_load((root / "book" / "questions.yml").read_text(encoding="utf-8"))["questions"]
+
+
+@pytest.fixture(scope="session")
+def toc(root):
+    """The pages in reading order, as `_toc.yml` names them: "book/backprop", "book/questions/backprop", …"""
+    return re.findall(r"^[ -]*file: *(\S+)", (root / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,0 +1,158 @@
+"""What every notebook of the book has in common. That it runs and prints what it stores is nbval's part."""
+
+import ast
+import re
+
+import nbformat
+import yaml
+from myst_parser.mdit_to_docutils.base import default_slugify
+
+MACHINE = re.compile(  # what betrays the machine, the process or the day of a run
+    r"0x[0-9a-f]{6,}|Warning:|ipykernel_\d|site-packages|cuda:\d"
+    r"|(?<![\w.<])/(?:home|root|Users|tmp|usr|opt|content|mnt|var)/|\b[A-Z]:\\"
+)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def markdown(notebook):
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def parameters(notebook):
+    """Names and values in the first code cell, which holds plain assignments of literals and nothing else."""
+    statements = ast.parse(code_cells(notebook)[0].source).body
+    return {statement.targets[0].id: ast.literal_eval(statement.value) for statement in statements}
+
+
+def is_question(path):
+    return path.parent.name == "questions"
+
+
+def test_the_book_lists_it(path, root, toc):
+    assert path.relative_to(root).with_suffix("").as_posix() in toc
+
+
+def test_it_is_valid(notebook):
+    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)
+    nbformat.validate(notebook)
+
+
+def test_it_was_executed_from_top_to_bottom(notebook):
+    """nbval passes a notebook that was never executed."""
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_its_metadata_tell_nothing_about_the_run(notebook):
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert not {"papermill", "jupytext"} & set(notebook.metadata)
+    assert "version" not in notebook.metadata.get("language_info", {})
+    for cell in notebook.cells:
+        assert not {"papermill", "execution"} & set(cell.metadata), cell.source
+        assert "injected-parameters" not in tags(cell)
+
+
+def test_nothing_is_kept_from_nbval(notebook):
+    for cell in code_cells(notebook):
+        assert "NBVAL_" not in cell.source
+        assert not any(tag.startswith("nbval-") for tag in tags(cell)), cell.source
+
+
+def test_its_outputs_are_the_same_on_every_machine(notebook):
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            assert output.output_type != "error" or "raises-exception" in tags(cell), cell.source
+            assert output.get("name") != "stderr", output.text
+            text = [value for mime, value in output.get("data", {}).items() if mime.startswith("text/")]
+            found = MACHINE.search("\n".join([output.get("text", ""), *text]))
+            assert not found, f"{found.group(0)!r} in the output of\n{cell.source}"
+
+
+def test_widgets_are_stored(notebook):
+    """Without its state a slider is missing from the static page."""
+    state = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            widget = output.get("data", {}).get("application/vnd.jupyter.widget-view+json")
+            assert widget is None or widget["model_id"] in state, cell.source
+
+
+def test_first_come_the_parameters(notebook):
+    assert [i for i, cell in enumerate(code_cells(notebook)) if "parameters" in tags(cell)] == [0]
+    found = parameters(notebook)
+    assert isinstance(found["seed"], int)
+    assert found["device"] == "auto"
+
+
+def test_the_variant_names_parameters(notebook):
+    assert notebook.metadata.get("byhand", {}).get("variant", {}).keys() <= parameters(notebook).keys()
+
+
+def test_then_it_installs_what_is_missing(notebook, root):
+    repository = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    assert code_cells(notebook)[1].source == (
+        "try:\n"
+        "    import byhand\n"
+        "except ModuleNotFoundError:  # Colab, or any fresh kernel\n"
+        f"    %pip install -q git+{repository}"
+    )
+
+
+def test_a_lecture_names_its_module_once(path, notebook):
+    """Without this cell nb-export exports nothing and does not complain."""
+    found = [cell for cell in code_cells(notebook) if re.search(r"^#\| *default_exp", cell.source, re.MULTILINE)]
+    assert [cell.source for cell in found] == ([] if is_question(path) else [f"#| default_exp {path.stem}"])
+    assert all("remove-cell" in tags(cell) for cell in found)
+    assert not is_question(path) or not any(cell.source.startswith("#| export") for cell in code_cells(notebook))
+
+
+def test_a_picture_stands_alone_and_has_a_description(notebook):
+    for cell in code_cells(notebook):
+        pictures = [mime for output in cell.outputs for mime in output.get("data", {}) if mime.startswith("image/")]
+        assert pictures in ([], ["image/png"]), cell.source
+        if pictures:
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(alt) >= 20 and len(alt.split()) >= 4, f"alt text {alt!r} of\n{cell.source}"
+
+
+def test_cells_fit_on_a_screen(notebook):
+    for cell in code_cells(notebook):
+        assert len(cell.source.splitlines()) <= 40, cell.source
+
+
+def test_numbered_equations_are_checked(path, notebook):
+    chapter = path.stem.replace("_", "-")
+    code = "\n".join(cell.source for cell in code_cells(notebook))
+    for label in re.findall(r"(?:\$\$ *\(|:label: *)([^\s)]+)", markdown(notebook)):
+        assert label == chapter or label.startswith(f"{chapter}-")
+        assert re.search(rf"\beq\. {re.escape(label)}(?![\w-])", code), f"no cell names eq. {label}"
+
+
+def test_it_reads_no_file_beside_it(notebook):
+    """Colab has the notebook alone. (The papermill run, in an empty folder, finds what this does not.)"""
+    for cell in code_cells(notebook):
+        assert not re.search(r"""\bopen\(\s*f?["']|["']\.\.?/""", cell.source), cell.source
+
+
+def test_korean_text_is_the_catalogue_s(notebook, catalogue):
+    known = {question["question_ko"] for question in catalogue}
+    assert set(re.findall(r'<span lang="ko">(.*?)</span>', markdown(notebook), re.DOTALL)) <= known
+
+
+def test_its_links_lead_somewhere(path, notebook):
+    for link, heading in re.findall(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)", markdown(notebook)):
+        target = path.parent / link if link else path
+        assert target.is_file(), f"{link} is not there"
+        if heading:
+            text = target.read_text(encoding="utf-8")
+            if target.suffix == ".ipynb":
+                text = markdown(nbformat.reads(text, as_version=nbformat.NO_CONVERT))
+            headings = re.findall(r"^#{1,3} +(.+?) *$", text, re.MULTILINE)
+            assert heading in map(default_slugify, headings), f"{link} has no heading #{heading}"

@@ -124,7 +124,7 @@ def test_a_picture_stands_alone_and_has_a_description(notebook):
 
 def test_cells_fit_on_a_screen(notebook):
     for cell in code_cells(notebook):
-        assert len(cell.source.splitlines()) <= 40, cell.source
+        assert len(cell.source.splitlines()) <= 50, cell.source
 
 
 def test_numbered_equations_are_checked(path, notebook):
@@ -138,7 +138,7 @@ def test_numbered_equations_are_checked(path, notebook):
 def test_it_reads_no_file_beside_it(notebook):
     """Colab has the notebook alone. (The papermill run, in an empty folder, finds what this does not.)"""
     for cell in code_cells(notebook):
-        assert not re.search(r"""\bopen\(\s*f?["']|["']\.\.?/""", cell.source), cell.source
+        assert not re.search(r"""(?<![.\w])open\(\s*f?["']|["']\.\.?/""", cell.source), cell.source
 
 
 def test_korean_text_is_the_catalogue_s(notebook, catalogue):

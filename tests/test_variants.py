@@ -36,6 +36,7 @@ def test_it_runs_on_the_checkout(root, tmp_path):
 
 def test_an_unknown_parameter_is_an_error(tmp_path):
     cell = nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]})
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "sizes.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), tmp_path / "sizes.ipynb")
     with pytest.raises(ValueError, match="epochs"):
         run(tmp_path / "sizes.ipynb", tmp_path, seed=1, epochs=2)

@@ -1,0 +1,221 @@
+"""A check must be able to fail: each of these tests spoils something small and sees that the check for it notices."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import test_modules
+import test_notebooks
+import test_questions
+import torch
+from nbdev.export import nb_export
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from byhand.backprop import Linear
+from byhand.lab import check_layer, claim
+
+KERNEL = {"name": "python3", "language": "python", "display_name": "Python 3"}
+PATH = Path("book/tiny.ipynb")
+
+
+@pytest.fixture
+def tiny():
+    """The notebook that SPOILT spoils."""
+    picture = new_output("display_data", {"image/png": "", "text/plain": "<Figure size 640x360 with 1 Axes>"})
+    alt = {"mystnb": {"image": {"alt": "A straight line through the origin."}}}
+    cells = [
+        new_markdown_cell("# Tiny\n\n$$\ny = x\n$$ (tiny-identity)\n\n## Measured"),
+        new_code_cell('seed = 0\ndevice = "auto"', metadata={"tags": ["parameters"]}),
+        new_code_cell("#| default_exp tiny", metadata={"tags": ["remove-cell"]}),
+        new_code_cell("#| export\ndef double(x):\n    return 2 * x  # eq. tiny-identity"),
+        new_code_cell("print(double(1))", outputs=[new_output("stream", text="2\n")]),
+        new_code_cell("plt.show()", outputs=[picture], metadata=alt),
+    ]
+    for count, cell in enumerate(cells[1:], start=1):
+        cell.execution_count = count
+    return new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
+
+
+SPOILT = {
+    "never executed": (
+        test_notebooks.test_it_was_executed_from_top_to_bottom,
+        lambda notebook: notebook.cells[4].update(execution_count=None),
+    ),
+    "executed twice": (
+        test_notebooks.test_it_was_executed_from_top_to_bottom,
+        lambda notebook: notebook.cells[4].update(execution_count=9),
+    ),
+    "timing": (
+        test_notebooks.test_its_metadata_tell_nothing_about_the_run,
+        lambda notebook: notebook.cells[4].metadata.update(execution={"iopub.status.busy": "2026-01-01"}),
+    ),
+    "kept from nbval": (
+        test_notebooks.test_nothing_is_kept_from_nbval,
+        lambda notebook: notebook.cells[4].metadata.update(tags=["nbval-ignore-output"]),
+    ),
+    "memory address": (
+        test_notebooks.test_its_outputs_are_the_same_on_every_machine,
+        lambda notebook: notebook.cells[4].outputs[0].update(text="<Linear object at 0x7f3a5c0d2e10>"),
+    ),
+    "path": (
+        test_notebooks.test_its_outputs_are_the_same_on_every_machine,
+        lambda notebook: notebook.cells[4].outputs[0].update(text="saved to /home/somebody/digits.npz"),
+    ),
+    "warning": (
+        test_notebooks.test_its_outputs_are_the_same_on_every_machine,
+        lambda notebook: notebook.cells[4].outputs[0].update(name="stderr"),
+    ),
+    "error": (
+        test_notebooks.test_its_outputs_are_the_same_on_every_machine,
+        lambda notebook: notebook.cells[4].outputs.append(new_output("error", ename="E", evalue="", traceback=[])),
+    ),
+    "widget without state": (
+        test_notebooks.test_widgets_are_stored,
+        lambda notebook: notebook.cells[5].outputs[0].data.update(
+            {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+        ),
+    ),
+    "no seed": (
+        test_notebooks.test_first_come_the_parameters,
+        lambda notebook: notebook.cells[1].metadata.update(tags=[]),
+    ),
+    "variant of nothing": (
+        test_notebooks.test_the_variant_names_parameters,
+        lambda notebook: notebook.metadata.update(byhand={"variant": {"epochs": 2}}),
+    ),
+    "no module": (
+        lambda notebook: test_notebooks.test_a_lecture_names_its_module_once(PATH, notebook),
+        lambda notebook: notebook.cells.pop(2),
+    ),
+    "no alt text": (
+        test_notebooks.test_a_picture_stands_alone_and_has_a_description,
+        lambda notebook: notebook.cells[5].metadata.clear(),
+    ),
+    "file name as alt text": (
+        test_notebooks.test_a_picture_stands_alone_and_has_a_description,
+        lambda notebook: notebook.cells[5].metadata.mystnb.image.update(alt="0d9bd0bb8e3a5c0d2e107f3a5c0d2e10.png"),
+    ),
+    "two figures": (
+        test_notebooks.test_a_picture_stands_alone_and_has_a_description,
+        lambda notebook: notebook.cells[5].outputs.append(notebook.cells[5].outputs[0]),
+    ),
+    "long cell": (
+        test_notebooks.test_cells_fit_on_a_screen,
+        lambda notebook: notebook.cells[4].update(source="x = 1\n" * 99),
+    ),
+    "unchecked equation": (
+        lambda notebook: test_notebooks.test_numbered_equations_are_checked(PATH, notebook),
+        lambda notebook: notebook.cells[3].update(source="# eq. tiny-identity-too"),
+    ),
+    "relative path": (
+        test_notebooks.test_it_reads_no_file_beside_it,
+        lambda notebook: notebook.cells[4].update(source='np.load("../data/digits.npz")'),
+    ),
+    "broken link": (
+        lambda notebook: test_notebooks.test_its_links_lead_somewhere(PATH, notebook),
+        lambda notebook: notebook.cells[0].update(source="[the lecture](nowhere.ipynb)"),
+    ),
+    "import of a later chapter": (
+        lambda notebook: test_modules.test_chapters_import_what_stands_before_them(
+            PATH, notebook, ["book/backprop", "book/tiny", "book/losses"]
+        ),
+        lambda notebook: notebook.cells[4].update(source="from byhand.losses import MSELoss"),
+    ),
+}
+
+
+@pytest.mark.parametrize(["check", "spoil"], SPOILT.values(), ids=SPOILT)
+def test_a_spoilt_notebook_is_noticed(check, spoil, tiny):
+    check(tiny)
+    spoil(tiny)
+    with pytest.raises(AssertionError):
+        check(tiny)
+
+
+def test_a_link_to_a_missing_heading_is_noticed(tiny, tmp_path):
+    nbformat.write(tiny, tmp_path / "tiny.ipynb")
+    for heading, there in (("measured", True), ("unmeasured", False)):
+        link = new_notebook(cells=[new_markdown_cell(f"[measured](tiny.ipynb#{heading})")])
+        if there:
+            test_notebooks.test_its_links_lead_somewhere(tmp_path / "link.ipynb", link)
+        else:
+            with pytest.raises(AssertionError, match="unmeasured"):
+                test_notebooks.test_its_links_lead_somewhere(tmp_path / "link.ipynb", link)
+
+
+def test_an_edited_module_is_noticed(tiny, tmp_path):
+    for folder in ("root/book", "root/byhand", "before", "after"):
+        (tmp_path / folder).mkdir(parents=True)
+    root = tmp_path / "root"
+    nbformat.write(tiny, root / PATH)
+    nb_export(root / PATH, lib_path=root / "byhand")
+    test_modules.test_modules_are_exported_from_the_lectures(root, tmp_path / "before")
+    module = root / "byhand" / "tiny.py"
+    module.write_text(module.read_text().replace("2 * x", "3 * x"))
+    with pytest.raises(AssertionError, match="tiny.py"):
+        test_modules.test_modules_are_exported_from_the_lectures(root, tmp_path / "after")
+
+
+def test_a_changed_output_is_noticed(tmp_path):
+    for name, stored in (("same", "2\n"), ("changed", "3\n")):
+        cell = new_code_cell("print(1 + 1)", execution_count=1, outputs=[new_output("stream", text=stored)])
+        nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": KERNEL}), tmp_path / f"{name}.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", "-rA", "--color=no"]
+    report = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+    assert "PASSED same.ipynb" in report
+    assert "FAILED changed.ipynb" in report
+
+
+def test_a_question_asked_twice_is_noticed(catalogue):
+    with pytest.raises(AssertionError):
+        test_questions.test_ids_are_unique(catalogue + catalogue[:1])
+
+
+def test_a_correction_without_source_is_noticed(catalogue):
+    spoilt = copy.deepcopy(catalogue)
+    spoilt[0]["claims"][0].update(verdict="wrong", correct="It is not so.", test="none: definition")
+    with pytest.raises(AssertionError):
+        test_questions.test_corrections_are_measured_or_have_a_source(spoilt)
+
+
+def test_a_claim_that_is_never_measured_is_noticed(root, catalogue):
+    unwritten = {"id": "unwritten", "chapter": "gpu", "claims": [{"id": "unwritten.1"}]}
+    with pytest.raises(AssertionError, match="unwritten.1"):
+        test_questions.test_finished_chapters_measure_each_claim_once(
+            root, [unwritten], ["book/gpu", "book/questions/gpu"]
+        )
+
+
+def test_a_claim_against_its_verdict_is_noticed(catalogue):
+    verdicts = {entry["verdict"]: entry["id"] for entry in test_questions.claims(catalogue) if "none:" not in entry["test"]}
+    claim(verdicts["holds"], measured="as it is said", holds=True)
+    for verdict, holds in (("holds", False), ("wrong", True), ("holds-with-conditions", {"always": False})):
+        with pytest.raises(AssertionError, match=verdict):
+            claim(verdicts[verdict], measured="otherwise", holds=holds)
+
+
+class Transposed(Linear):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.grads["weight"] = self.grads["weight"].T
+        return dx
+
+
+class Unscaled(Linear):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.grads["weight"] = self.grads["weight"] / len(dy)
+        return dx
+
+
+@pytest.mark.parametrize("wrong", [Transposed, Unscaled])
+def test_a_wrong_gradient_is_noticed(wrong):
+    rng = np.random.default_rng(0)  # as in a notebook: the check's own draw must not coincide with the input
+    x = rng.normal(size=(4, 3))
+    check_layer(Linear(3, 3, rng), torch.nn.Linear(3, 3), x)
+    with pytest.raises(AssertionError, match="weight.grad"):
+        check_layer(wrong(3, 3, rng), torch.nn.Linear(3, 3), x)

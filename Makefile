@@ -1,0 +1,85 @@
+# Two commands: `make book` builds the website, `make test` runs everything. Each makes what it needs.
+# GNU make. Without make (Windows), README.md gives the same steps with pip.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+# What a notebook prints must not depend on the number of cores; and two test processes share them.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 VECLIB_MAXIMUM_THREADS=1
+
+help:
+	@echo "make book                 build the website from the stored outputs, into _build/html"
+	@echo "make test                 run every notebook and every test"
+	@echo "make jupyter              open the notebooks in JupyterLab"
+	@echo "make chapter NAME=losses  export a chapter's module, run the chapter and all that imports it"
+	@echo "make serve                show the website at http://127.0.0.1:8000 (PORT=8000)"
+	@echo "make pins                 write requirements.txt from requirements.in (needs uv)"
+	@echo "make vendor               fetch MathJax and the widget manager again (needs npm)"
+	@echo "make clean                remove the environment and everything that was built"
+
+# The file $(READY) stands for a finished installation; pip stops before it is made if anything fails.
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make … PYTHON=/path/to/python3.11"; exit 1; }
+	@rm -f $(READY)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -r requirements.txt -e .
+	@touch $(READY)
+
+book: $(READY)
+	$(BIN)/jupyter-book build . -W --keep-going -n
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+# A browser is needed for the tests of the website; without one they are skipped, but for CI=true.
+test: $(READY)
+	$(ONE_THREAD) $(BIN)/pytest --nbval book tests -n 2 --dist loadfile
+
+jupyter: $(READY)
+	$(BIN)/jupyter-lab book
+
+PORT ?= 8000
+serve: $(READY)
+	@test -f _build/html/index.html || $(MAKE) book
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+# make chapter: the module first, since the lecture may import others that import it; then the lecture and its
+# questions; then each notebook that imports the module, or a module that imports it, and so on.
+users      = $(patsubst byhand/%.py,%,$(shell grep -lE '^ *from (byhand)?\.$(1) import' byhand/*.py))
+reach      = $(1) $(foreach module,$(call users,$(1)),$(call reach,$(module)))
+empty     :=
+either     = ($(subst $(empty) ,|,$(sort $(call reach,$(NAME)))))
+own        = $(wildcard book/$(NAME).ipynb book/questions/$(NAME).ipynb)
+importers  = $(shell grep -lwE '(from|import) byhand\.$(either)|from byhand import .*$(either)' book/*.ipynb book/questions/*.ipynb)
+notebooks  = $(own) $(filter-out $(own),$(importers))
+# nothing of the machine or the moment stays in a notebook; outputs, counts and the widgets' state do
+STRIP     := --keep-output --keep-count --keep-id --keep-metadata-keys metadata.widgets --extra-keys "metadata.papermill \
+	metadata.jupytext metadata.language_info.version cell.metadata.papermill cell.metadata.execution"
+
+chapter: $(READY)
+	$(if $(own),,$(error make chapter NAME=losses: there is no book/$(NAME).ipynb and no book/questions/$(NAME).ipynb))
+	$(if $(wildcard book/$(NAME).ipynb),$(BIN)/nb-export book/$(NAME).ipynb)
+	@mkdir -p _build/chapter
+	@set -e; for notebook in $(notebooks); do \
+		echo "== $$notebook"; \
+		$(ONE_THREAD) $(BIN)/papermill --kernel python3 --cwd "$${notebook%/*}" "$$notebook" _build/chapter/executed.ipynb; \
+		$(BIN)/nbstripout $(STRIP) _build/chapter/executed.ipynb; \
+		mv _build/chapter/executed.ipynb "$$notebook"; \
+	done
+
+# CUDA's packages are left out of requirements.txt, so that it serves the CPU and the CUDA builds of PyTorch.
+CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
+	cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
+
+pins:
+	uv pip compile --universal --python-version 3.11 --upgrade --no-annotate --custom-compile-command "make pins" \
+		--no-emit-index-url --no-emit-find-links $(addprefix --no-emit-package ,$(CUDA)) requirements.in -o requirements.txt
+
+vendor:
+	$(PYTHON) vendor-src/refresh.py
+
+clean:
+	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
+
+.PHONY: help book test jupyter serve chapter pins vendor clean

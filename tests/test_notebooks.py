@@ -44,6 +44,11 @@ def test_it_is_valid(notebook):
     nbformat.validate(notebook)
 
 
+def test_cells_keep_their_ids(notebook):
+    """nbstripout without --keep-id numbers them from 0, and then each new cell changes the whole exported module."""
+    assert [cell.id for cell in notebook.cells] != [str(i) for i in range(len(notebook.cells))]
+
+
 def test_it_was_executed_from_top_to_bottom(notebook):
     """nbval passes a notebook that was never executed."""
     counts = [cell.execution_count for cell in code_cells(notebook)]

@@ -41,6 +41,10 @@ def tiny():
 
 
 SPOILT = {
+    "renumbered": (
+        test_notebooks.test_cells_keep_their_ids,
+        lambda notebook: [cell.update(id=str(i)) for i, cell in enumerate(notebook.cells)],
+    ),
     "never executed": (
         test_notebooks.test_it_was_executed_from_top_to_bottom,
         lambda notebook: notebook.cells[4].update(execution_count=None),
@@ -216,6 +220,6 @@ class Unscaled(Linear):
 def test_a_wrong_gradient_is_noticed(wrong):
     rng = np.random.default_rng(0)  # as in a notebook: the check's own draw must not coincide with the input
     x = rng.normal(size=(4, 3))
-    check_layer(Linear(3, 3, rng), torch.nn.Linear(3, 3), x)
+    check_layer(Linear(3, 3, rng=rng), torch.nn.Linear(3, 3), x)
     with pytest.raises(AssertionError, match="weight.grad"):
-        check_layer(wrong(3, 3, rng), torch.nn.Linear(3, 3), x)
+        check_layer(wrong(3, 3, rng=rng), torch.nn.Linear(3, 3), x)

@@ -6,7 +6,7 @@ __all__ = ['STYLE', 'MNIST_MIRRORS', 'MNIST_SHA256', 'numerical_gradient', 'rela
            'Caught', 'catches', 'catalogue', 'Claim', 'claim', 'Paired', 'paired', 'Dataset', 'digits', 'mnist',
            'explore']
 
-# %% ../book/lab.ipynb #14400e31
+# %% ../book/lab.ipynb #4
 import copy
 import gzip
 import hashlib
@@ -36,7 +36,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-# %% ../book/lab.ipynb #e164527f
+# %% ../book/lab.ipynb #6
 STYLE = {
     "figure.figsize": (6.4, 3.6),
     "figure.dpi": 110,
@@ -52,7 +52,7 @@ STYLE = {
     ),
 }
 
-# %% ../book/lab.ipynb #81081b0e
+# %% ../book/lab.ipynb #11
 def numerical_gradient(f, x, step=None):
     """Gradient of a scalar function by central differences.
 
@@ -80,7 +80,7 @@ def numerical_gradient(f, x, step=None):
         probe[index] = value
     return gradient
 
-# %% ../book/lab.ipynb #9a5d9cbc
+# %% ../book/lab.ipynb #13
 def relative_error(ours, theirs):
     """max|ours - theirs| / max|theirs| over the finite entries; inf if those that are not finite differ.
 
@@ -97,12 +97,12 @@ def relative_error(ours, theirs):
     scale = np.max(np.abs(theirs[finite]), initial=0.0)
     return float(distance / scale) if scale > 0 else float(distance)  # eq. lab-error
 
-# %% ../book/lab.ipynb #50ba97f0
+# %% ../book/lab.ipynb #18
 def tolerance(dtype, entries):
     """Largest relative error that a check accepts: 1e-12 in float64, 4 * eps * sqrt(entries) in float32."""
     return 1e-12 if dtype == np.float64 else 4 * float(np.finfo(np.float32).eps) * math.sqrt(entries)
 
-# %% ../book/lab.ipynb #f12e2724
+# %% ../book/lab.ipynb #20
 def write_record(**entry):
     """Append entry as one line of JSON to the file that BYHAND_RECORD names; without it, do nothing.
 
@@ -122,7 +122,7 @@ def write_record(**entry):
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
-# %% ../book/lab.ipynb #85366888
+# %% ../book/lab.ipynb #22
 def resolve_device(device="auto"):
     """"cuda" or "cpu": "auto" is cuda where there is one. Raises ValueError for anything else, or for an absent GPU."""
     if device not in ("auto", "cpu", "cuda"):
@@ -143,7 +143,7 @@ def full_precision():
     finally:
         torch.set_float32_matmul_precision(precision)
 
-# %% ../book/lab.ipynb #7dfbd76e
+# %% ../book/lab.ipynb #24
 class CheckFailed(AssertionError):
     """A quantity disagrees. `summary` says which one, without numbers."""
 
@@ -177,13 +177,15 @@ class Report:
         if 0 < largest < scale:
             error *= largest / scale
         if not error <= tolerance:
-            apart = np.abs(np.subtract(ours, theirs, dtype=np.float64))
-            apart[np.isnan(apart) & ~(np.isnan(ours) & np.isnan(theirs))] = np.inf
-            worst = np.unravel_index(np.nanargmax(apart), apart.shape)
+            ours = np.asarray(ours)
+            with np.errstate(invalid="ignore", over="ignore"):
+                apart = np.nan_to_num(np.abs(np.subtract(ours, theirs, dtype=np.float64)), nan=np.inf)
+            apart = np.where((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)), 0.0, apart)
+            worst = np.unravel_index(np.argmax(apart), apart.shape)
             at = f" at {tuple(map(int, worst))}" if worst else ""
             raise CheckFailed(
                 f"{where} differs",
-                f"ours {np.asarray(ours)[worst]!s}, theirs {theirs[worst]!s}{at}; error {error:.1e}, tolerance {tolerance:.1e}",
+                f"ours {ours[worst]!s}, theirs {theirs[worst]!s}{at}; error {error:.1e}, tolerance {tolerance:.1e}",
             )
         self.rows.append((quantity, method, theirs.shape, dtype.name, tolerance, error))
 
@@ -218,7 +220,7 @@ class Report:
         return (f'<div class="byhand-check"><p class="byhand-title">{title}</p>'
                 f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
 
-# %% ../book/lab.ipynb #dc27449e
+# %% ../book/lab.ipynb #26
 def _name(thing):
     if isinstance(thing, torch.nn.Module):
         return f"torch.nn.{type(thing).__name__}" if type(thing).__module__.startswith("torch.") else type(thing).__name__
@@ -245,7 +247,7 @@ def _gradient_names(inputs, differentiable):
     positions = [i for i, x in enumerate(inputs[:differentiable]) if x.dtype.kind == "f"]
     return {"input.grad" if len(positions) == 1 else f"input{i}.grad": i for i in positions}
 
-# %% ../book/lab.ipynb #05aa4931
+# %% ../book/lab.ipynb #28
 def _run_ours(layer, inputs, differentiable):
     """Forward and backward: every quantity by name, and the upstream gradient that was used."""
     finite = all(np.isfinite(x).all() for x in inputs)
@@ -267,7 +269,7 @@ def _run_ours(layer, inputs, differentiable):
     quantities |= {f"{name}.grad": gradient for name, gradient in layer.grads.items()}
     return quantities | layer.buffers, upstream
 
-# %% ../book/lab.ipynb #334557f0
+# %% ../book/lab.ipynb #30
 def _run_theirs(theirs, state, params, mask, inputs, upstream, differentiable, device):
     """The same quantities from PyTorch, as arrays."""
     try:
@@ -296,7 +298,7 @@ def _run_theirs(theirs, state, params, mask, inputs, upstream, differentiable, d
     quantities |= {name: tensors[name] for name in state if name not in params}
     return {name: value.detach().cpu().numpy() for name, value in quantities.items()}
 
-# %% ../book/lab.ipynb #090f1b70
+# %% ../book/lab.ipynb #32
 def _compare_numerically(report, layer, state, inputs, upstream, differentiable, quantities):
     def total(inputs, state):
         probe = copy.deepcopy(layer)
@@ -349,7 +351,7 @@ def check_layer(ours, theirs, *inputs, device="auto", numerical=True):
     """
     _check(ours, theirs, inputs, len(inputs), device, numerical)
 
-# %% ../book/lab.ipynb #b4aae120
+# %% ../book/lab.ipynb #34
 class _LossAsLayer:
     params, grads, buffers = {}, {}, {}
 
@@ -366,7 +368,7 @@ def check_loss(ours, theirs, prediction, target, *, device="auto", numerical=Tru
     """
     _check(_LossAsLayer(ours), theirs, (prediction, target), 1, device, numerical)
 
-# %% ../book/lab.ipynb #07e003d5
+# %% ../book/lab.ipynb #36
 def check_optimizer(ours, theirs, *, steps=100, device="auto"):
     """Compare an optimizer with PyTorch's after each of `steps` steps, in float64 and float32.
 
@@ -399,7 +401,7 @@ def check_optimizer(ours, theirs, *, steps=100, device="auto"):
         report.rows += trial.rows
     report.show()
 
-# %% ../book/lab.ipynb #7e49c16a
+# %% ../book/lab.ipynb #38
 @dataclass
 class Caught:
     """What a check said of a broken version."""
@@ -427,7 +429,7 @@ def catches(check, broken, *args, **kwargs):
     else:
         raise AssertionError(f"{_name(check)} accepts {_name(broken)}, which it should catch")
 
-# %% ../book/lab.ipynb #e2a39f2f
+# %% ../book/lab.ipynb #40
 @cache
 def catalogue():
     """{claim id: its entry} from questions.yml; each entry also has "question", the English text of its question."""
@@ -464,7 +466,7 @@ class Claim:
                 f'<p class="byhand-title">Claim: {self.entry["verdict"].replace("-", " ")}</p>'
                 f'<blockquote>{escape(self.entry["says"])}</blockquote>' + (f"<dl>{items}</dl>" if items else "") + "</div>")
 
-# %% ../book/lab.ipynb #69d7401b
+# %% ../book/lab.ipynb #41
 def _agrees(entry, holds):
     """Does what was measured agree with the verdict of the entry?"""
     verdict = entry["verdict"]
@@ -505,7 +507,7 @@ def claim(id, measured=None, holds=None):
         raise AssertionError(f"{id} is said to be {entry['verdict']!r}, but holds={holds}; measured: {measured}")
     display(Claim(entry, measured, holds))
 
-# %% ../book/lab.ipynb #52397cca
+# %% ../book/lab.ipynb #43
 class Paired(NamedTuple):
     """A mean paired difference and its 95 % interval."""
 
@@ -538,7 +540,7 @@ def paired(a, b):
     half = float(stats.t.ppf(0.975, len(a) - 1)) * error
     return Paired(mean, mean - half, mean + half)
 
-# %% ../book/lab.ipynb #fdc64b14
+# %% ../book/lab.ipynb #45
 class Dataset(NamedTuple):
     """Images as rows, scaled to [0, 1], and their labels."""
 
@@ -562,7 +564,7 @@ def digits(seed=0, *, n_train=1347, n_test=450):
         images / 16, labels.astype(np.int64), train_size=n_train, test_size=n_test, random_state=seed, stratify=labels)
     return Dataset(x_train, y_train, x_test, y_test)
 
-# %% ../book/lab.ipynb #54dc5dbe
+# %% ../book/lab.ipynb #47
 MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist",
     "https://storage.googleapis.com/cvdf-datasets/mnist",
@@ -631,7 +633,7 @@ def mnist(root, *, mirrors=MNIST_MIRRORS, sha256=MNIST_SHA256, dtype=np.float64)
     return Dataset(*(part for x, y in ((x_train, y_train), (x_test, y_test))
                      for part in (x.reshape(len(x), -1).astype(dtype) / 255, y.astype(np.int64))))
 
-# %% ../book/lab.ipynb #4e760bf3
+# %% ../book/lab.ipynb #49
 def explore(draw, values, *, label, alt, panels=1, figsize=(6.4, 3.6)):
     """Display a slider over pictures drawn ahead; it works with mouse and keyboard, with or without a kernel.
 

@@ -13,18 +13,23 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def pytest_generate_tests(metafunc):
-    """A test with the argument `path` runs once for each notebook of the book."""
-    if "path" in metafunc.fixturenames:
-        paths = sorted((ROOT / "book").glob("**/*.ipynb"))
-        metafunc.parametrize("path", paths, ids=[str(path.relative_to(ROOT)) for path in paths], scope="session")
+NOTEBOOKS = sorted([*ROOT.glob("book/*.ipynb"), *ROOT.glob("book/questions/*.ipynb")])  # not Jupyter's checkpoints
 
 
 @pytest.fixture(scope="session")
 def root():
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def paths():
+    return NOTEBOOKS
+
+
+@pytest.fixture(scope="session", params=NOTEBOOKS, ids=lambda path: str(path.relative_to(ROOT)))
+def path(request):
+    """A test that takes it, or `notebook`, runs once for each notebook of the book."""
+    return request.param
 
 
 @pytest.fixture(scope="session")

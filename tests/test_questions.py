@@ -79,9 +79,8 @@ def test_a_questions_notebook_asks_the_chapter_s_questions(path, notebook, catal
     assert sorted(asked) == sorted(expected)
 
 
-def test_finished_chapters_measure_each_claim_once(root, catalogue, toc):
-    notebooks = (root / "book").glob("**/*.ipynb")
-    counts = collections.Counter(ast.literal_eval(call.args[0]) for path in notebooks for call in calls(path))
+def test_finished_chapters_measure_each_claim_once(paths, catalogue, toc):
+    counts = collections.Counter(ast.literal_eval(call.args[0]) for path in paths for call in calls(path))
     assert max(counts.values(), default=1) == 1, counts.most_common(3)
     for question in catalogue:
         chapter = question["chapter"]

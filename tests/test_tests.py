@@ -186,11 +186,26 @@ def test_a_correction_without_source_is_noticed(catalogue):
         test_questions.test_corrections_are_measured_or_have_a_source(spoilt)
 
 
-def test_a_claim_that_is_never_measured_is_noticed(root, catalogue):
+def test_a_claim_that_is_never_measured_is_noticed(paths):
     unwritten = {"id": "unwritten", "chapter": "gpu", "claims": [{"id": "unwritten.1"}]}
     with pytest.raises(AssertionError, match="unwritten.1"):
         test_questions.test_finished_chapters_measure_each_claim_once(
-            root, [unwritten], ["book/gpu", "book/questions/gpu"]
+            paths, [unwritten], ["book/gpu", "book/questions/gpu"]
+        )
+
+
+@pytest.mark.parametrize("call", ['claim("no-such-claim.1", measured="", holds=ok)', 'claim("{known}", measured="", holds=True)'])
+def test_a_claim_that_is_not_computed_is_noticed(call, catalogue, tmp_path):
+    cell = new_code_cell(call.format(known=catalogue[0]["claims"][0]["id"]))
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "claims.ipynb")
+    with pytest.raises(AssertionError):
+        test_questions.test_claims_are_of_the_catalogue_and_computed(tmp_path / "claims.ipynb", catalogue)
+
+
+def test_a_question_without_answer_is_noticed(tiny, catalogue):
+    with pytest.raises(AssertionError):
+        test_questions.test_a_questions_notebook_asks_the_chapter_s_questions(
+            Path("book/questions/gpu.ipynb"), tiny, catalogue
         )
 
 

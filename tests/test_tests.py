@@ -194,7 +194,9 @@ def test_a_claim_that_is_never_measured_is_noticed(paths):
         )
 
 
-@pytest.mark.parametrize("call", ['claim("no-such-claim.1", measured="", holds=ok)', 'claim("{known}", measured="", holds=True)'])
+@pytest.mark.parametrize(
+    "call", ['claim("no-such-claim.1", measured="", holds=ok)', 'claim("{known}", measured="", holds=True)']
+)
 def test_a_claim_that_is_not_computed_is_noticed(call, catalogue, tmp_path):
     cell = new_code_cell(call.format(known=catalogue[0]["claims"][0]["id"]))
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "claims.ipynb")

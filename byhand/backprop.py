@@ -3,12 +3,12 @@
 # %% auto #0
 __all__ = ['check_array', 'Layer', 'Linear', 'Sigmoid', 'ReLU', 'MSELoss', 'Sequential', 'train']
 
-# %% ../book/backprop.ipynb #e5c47e5a
+# %% ../book/backprop.ipynb #8d42c512
 import math
 
 import numpy as np
 
-# %% ../book/backprop.ipynb #9dec2f87
+# %% ../book/backprop.ipynb #7c0d2f63
 def check_array(name, x, shape=None, dtype=None):
     """Raise a clear error unless x is a float array of this shape (None stands for any length) and dtype.
 
@@ -22,7 +22,7 @@ def check_array(name, x, shape=None, dtype=None):
         expected = ", ".join("N" if n is None else str(n) for n in shape)
         raise ValueError(f"{name} must have the shape ({expected}), got {x.shape}")
 
-# %% ../book/backprop.ipynb #4e01de3b
+# %% ../book/backprop.ipynb #9ebdb090
 class Layer:
     """What all layers share: forward(x) -> y, backward(dy) -> dx, and their state.
 
@@ -59,7 +59,7 @@ class Layer:
         for name, value in state.items():
             (self.params if name in self.params else self.buffers)[name] = np.array(value)
 
-# %% ../book/backprop.ipynb #529f8265
+# %% ../book/backprop.ipynb #e05174d2
 class Linear(Layer):
     """y = x W^T + b: x (N, in_features) to y (N, out_features).
 
@@ -92,7 +92,7 @@ class Linear(Layer):
             self.grads["bias"] = dy.sum(axis=0)  # eq. backprop-db
         return dy @ weight  # eq. backprop-dx
 
-# %% ../book/backprop.ipynb #cb5495c6
+# %% ../book/backprop.ipynb #50df2414
 class Sigmoid(Layer):
     """1 / (1 + exp(-x)), elementwise; x and y have one shape and dtype."""
 
@@ -105,7 +105,7 @@ class Sigmoid(Layer):
         check_array("dy", dy, self.y.shape, self.y.dtype)
         return dy * self.y * (1 - self.y)  # upstream times local, eq. backprop-sigmoid
 
-# %% ../book/backprop.ipynb #480c476d
+# %% ../book/backprop.ipynb #89f50fc9
 class ReLU(Layer):
     """max(0, x), elementwise; x and y have one shape and dtype. The slope at 0 is 0, as in PyTorch."""
 
@@ -118,7 +118,7 @@ class ReLU(Layer):
         check_array("dy", dy, self.x.shape, self.x.dtype)
         return np.where(self.x <= 0, 0, dy)  # eq. backprop-relu
 
-# %% ../book/backprop.ipynb #e2dd28b9
+# %% ../book/backprop.ipynb #8a0ba100
 class MSELoss:
     """Mean squared error over all entries of prediction and target, which have one shape and dtype.
 
@@ -145,7 +145,7 @@ class MSELoss:
         count = self.difference.size if self.reduction == "mean" else 1
         return dy * (2 / count) * self.difference  # eq. backprop-mse
 
-# %% ../book/backprop.ipynb #0fbd7613
+# %% ../book/backprop.ipynb #3600bff6
 class Sequential(Layer):
     """Layers in a row. params, grads and buffers join those of the layers under names like "0.weight"."""
 
@@ -187,7 +187,7 @@ class Sequential(Layer):
             dy = layer.backward(dy)
         return dy
 
-# %% ../book/backprop.ipynb #4f18c1bb
+# %% ../book/backprop.ipynb #7c2bb610
 def train(model, loss, x, y, *, lr=None, epochs, batch_size, rng, optimizer=None):
     """Train a model in place on shuffled mini-batches; returns the mean loss of each epoch, shape (epochs,).
 

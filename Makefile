@@ -51,14 +51,14 @@ reach      = $(1) $(foreach module,$(call users,$(1)),$(call reach,$(module)))
 empty     :=
 either     = ($(subst $(empty) ,|,$(sort $(call reach,$(NAME)))))
 own        = $(wildcard book/$(NAME).ipynb book/questions/$(NAME).ipynb)
-importers  = $(shell grep -lwE '(from|import) byhand\.$(either)|from byhand import .*$(either)' book/*.ipynb book/questions/*.ipynb)
+importers  = $(shell grep -lwE '(from|import) byhand\.$(either)|from byhand import .*$(either)' $(wildcard book/*.ipynb book/questions/*.ipynb))
 notebooks  = $(own) $(filter-out $(own),$(importers))
 # nothing of the machine or the moment stays in a notebook; outputs, counts and the widgets' state do
 STRIP     := --keep-output --keep-count --keep-id --keep-metadata-keys metadata.widgets --extra-keys "metadata.papermill \
 	metadata.jupytext metadata.language_info.version cell.metadata.papermill cell.metadata.execution"
 
 chapter: $(READY)
-	$(if $(own),,$(error make chapter NAME=losses: there is no book/$(NAME).ipynb and no book/questions/$(NAME).ipynb))
+	$(if $(own),,$(error there is no book/$(NAME).ipynb and no book/questions/$(NAME).ipynb: make chapter NAME=losses))
 	$(if $(wildcard book/$(NAME).ipynb),$(BIN)/nb-export book/$(NAME).ipynb)
 	@mkdir -p _build/chapter
 	@set -e; for notebook in $(notebooks); do \

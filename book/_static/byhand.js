@@ -31,11 +31,11 @@
   };
 
   // What scrolls sideways can be reached with the Tab key; what fits is no stop. (The theme does this for code.)
-  const WIDE = ".bd-article :is(div.math, .text_html, .pst-scrollable-table-container, .byhand-check, .byhand-caught, .byhand-claim)";
-  const KIND = [["div.math", "formula"], [".pst-scrollable-table-container, .byhand-check, .text_html", "table"]];
+  const WIDE = ".bd-article :is(div.math, mjx-container, .text_html, .pst-scrollable-table-container, .byhand-check, .byhand-caught, .byhand-claim)";
+  const KIND = [["div.math, mjx-container", "formula"], [".pst-scrollable-table-container, .byhand-check, .text_html", "table"]];
   const reachWide = () => {
     for (const element of document.querySelectorAll(WIDE)) {
-      if (element.scrollWidth > element.clientWidth + 1) {
+      if (element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).overflowX !== "visible") {
         const kind = (KIND.find(([selector]) => element.matches(selector)) || ["", "box"])[1];
         set(element, "tabindex", "0");
         set(element, "role", "group");
@@ -44,6 +44,11 @@
         for (const name of ["tabindex", "role", "aria-label"]) element.removeAttribute(name);
       }
     }
+  };
+
+  // Docutils gives the entries of a bibliography roles that ARIA has since taken back.
+  const plainReferences = () => {
+    for (const entry of document.querySelectorAll('.citation[role="doc-biblioentry"]')) set(entry, "role", "listitem");
   };
 
   let waiting = false;
@@ -58,6 +63,7 @@
   };
 
   window.addEventListener("load", () => {
+    plainReferences();
     soon();
     window.addEventListener("resize", soon);
     window.MathJax?.startup?.promise?.then(soon);

@@ -256,16 +256,17 @@ def _gradient_names(inputs, differentiable):
 # %% ../book/lab.ipynb #ed9c897a
 def _run_ours(layer, inputs, differentiable):
     """Forward and backward: every quantity by name, and the upstream gradient that was used."""
+    dtype = next(x.dtype for x in inputs if x.dtype.kind == "f")
     finite = all(np.isfinite(x).all() for x in inputs)
     kept = copy.deepcopy(inputs)
     try:
         with np.errstate(**dict.fromkeys(("over", "divide", "invalid"), "raise" if finite else "ignore")):
             output = layer.forward(*inputs)
             upstream = np.random.default_rng(CHECK_SEED).normal(size=np.shape(output))
-            upstream = upstream.astype(output.dtype) if np.ndim(output) else float(upstream)
+            upstream = upstream.astype(dtype) if np.ndim(output) else float(upstream)
             dx = layer.backward(upstream)
     except FloatingPointError as problem:
-        raise CheckFailed(f"{_name(layer)} is not stable in {inputs[0].dtype.name}", problem) from problem
+        raise CheckFailed(f"{_name(layer)} is not stable in {dtype.name}", problem) from problem
     for x, before in zip(inputs, kept):
         if not np.array_equal(x, before, equal_nan=x.dtype.kind == "f"):
             raise CheckFailed(f"{_name(layer)} changes its input", "the caller's arrays must stay as they are")
@@ -285,7 +286,7 @@ def _run_theirs(theirs, state, params, mask, inputs, upstream, differentiable, d
     tensors = {name: torch.tensor(value, device=device) for name, value in state.items()}
     keywords = {"mask": torch.tensor(mask, device=device)} if "mask" in arguments else {}
     if isinstance(theirs, torch.nn.Module):
-        theirs = copy.deepcopy(theirs).to(device, getattr(torch, inputs[0].dtype.name))
+        theirs = copy.deepcopy(theirs).to(device, next(getattr(torch, x.dtype.name) for x in inputs if x.dtype.kind == "f"))
         theirs.load_state_dict(tensors)
         tensors = dict(theirs.named_parameters()) | dict(theirs.named_buffers())
     elif missing := tensors.keys() - arguments.keys():

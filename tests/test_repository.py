@@ -143,6 +143,16 @@ def test_the_pattern_notices():
     assert not LOCAL.search("https://example.org/home/ and $HOME/book and /usr/bin/chromium")
 
 
+def test_git_ignores_nothing_that_is_needed(root):
+    """A rule such as dist/ would leave a part of vendor/ at home."""
+    done = subprocess.run(
+        ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "book", "byhand", "tests", "vendor", ".github"],
+        cwd=root, check=True, stdout=subprocess.PIPE, text=True,
+    )
+    ignored = [name for name in done.stdout.splitlines() if not re.search(r"__pycache__|checkpoints|\.hypothesis|\.pytest_cache", name)]
+    assert not ignored, ignored
+
+
 def test_each_file_ends_its_lines_as_git_does(texts):
     for name, text in texts.items():
         assert "\r" not in text, name

@@ -64,17 +64,20 @@ class Softmax(Layer):
 class _Loss:
     """The reduction of an array of losses and the way back through it."""
 
+    reductions = "mean", "sum", "none"
+
     def __init__(self, reduction="mean"):
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+        if reduction not in self.reductions:
+            raise ValueError(f"reduction must be one of {self.reductions}, got {reduction!r}")
         self.reduction = reduction
 
     def _reduce(self, losses, total=None):
         """losses, their sum, or their sum divided by total (by default their number)."""
-        if self.reduction == "mean" and losses.size == 0:
+        divides = self.reduction not in ("sum", "none")
+        if divides and losses.size == 0:
             raise ValueError("the mean over an empty batch is undefined")
         self.shape = losses.shape
-        self.total = {"mean": losses.size if total is None else total}.get(self.reduction, 1)
+        self.total = 1 if not divides else losses.size if total is None else total
         if self.reduction == "none":
             return losses
         return float(np.sum(losses)) / self.total if self.total else math.nan
@@ -312,18 +315,20 @@ class KLDivLoss(_Loss):
     "mean" divides by the number of entries. The rest is as in L1Loss.
     """
 
+    reductions = "mean", "sum", "none", "batchmean"
+
     def __init__(self, reduction="mean", log_target=False):
-        super().__init__("mean" if reduction == "batchmean" else reduction)
-        self.per_example, self.log_target = reduction == "batchmean", log_target
+        super().__init__(reduction)
+        self.log_target = log_target
 
     def forward(self, prediction, target):
         _check_pair(prediction, target)
-        if self.per_example and prediction.ndim == 0:
+        if self.reduction == "batchmean" and prediction.ndim == 0:
             raise ValueError('"batchmean" needs an axis of examples')
         with np.errstate(invalid="ignore"):  # 0 times -inf
             self.t = np.exp(target) if self.log_target else target
             entries = self.t * (target - prediction) if self.log_target else xlogy(target, target) - target * prediction
-        return self._reduce(entries, len(prediction) if self.per_example else None)  # eq. losses-kl
+        return self._reduce(entries, len(prediction) if self.reduction == "batchmean" else None)  # eq. losses-kl
 
     def backward(self, dy=1.0):
         return self._spread(dy) * -self.t

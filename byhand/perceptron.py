@@ -58,12 +58,13 @@ class Perceptron:
         """
         weight, bias = self.params["weight"][0].copy(), self.params["bias"].copy()
         _check_examples(x, len(weight), weight.dtype)
+        labels = _check_labels(y, len(x)).astype(weight.dtype)
         if max_epochs < 1:
             raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
         mistakes = []
         while len(mistakes) < max_epochs and 0 not in mistakes[-1:]:
             mistakes.append(0)
-            for example, label in zip(x, _check_labels(y, len(x)).astype(weight.dtype)):
+            for example, label in zip(x, labels):
                 if label * (weight @ example + bias[0]) <= 0:  # eq. perceptron-rule
                     weight += label * example
                     bias += label

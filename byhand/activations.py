@@ -110,7 +110,7 @@ class ELU(Elementwise):
     def slope(self, x, y):
         return np.where(x > 0, 1, self.alpha * np.exp(np.minimum(x, 0)))
 
-
+# %% ../book/activations.ipynb #c00fb6fc
 class CELU(Elementwise):
     """x where x > 0, else alpha * (exp(x / alpha) - 1) (Barron, 2017). Raises ValueError unless alpha is positive."""
 
@@ -207,7 +207,7 @@ class Mish(Elementwise):
         t = np.tanh(np.logaddexp(0, x))
         return t + x * (1 - t**2) * expit(x)
 
-
+# %% ../book/activations.ipynb #dcdeb234
 class Hardswish(Elementwise):
     """x * min(max(x + 3, 0), 6) / 6 (Howard et al., 2019). The slopes at -3 and 3 are 0 and 1, as in PyTorch."""
 

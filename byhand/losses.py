@@ -5,12 +5,10 @@ __all__ = ['LogSoftmax', 'Softmax', 'L1Loss', 'HuberLoss', 'BCELoss', 'BCEWithLo
            'KLDivLoss']
 
 # %% ../book/losses.ipynb #8742a0d6
-import math
-
 import numpy as np
 from scipy.special import xlogy
 
-from .backprop import Layer, check_array
+from .backprop import Layer, Loss, check_array
 
 # %% ../book/losses.ipynb #d9f989bd
 def _log_softmax(x, dim):
@@ -60,36 +58,6 @@ class Softmax(Layer):
         check_array("dy", dy, self.y.shape, self.y.dtype)
         return self.y * (dy - np.sum(dy * self.y, axis=self.dim, keepdims=True))  # eq. losses-softmax-grad
 
-# %% ../book/losses.ipynb #a561480c
-class _Loss:
-    """The reduction of an array of losses and the way back through it."""
-
-    reductions = "mean", "sum", "none"
-
-    def __init__(self, reduction="mean"):
-        if reduction not in self.reductions:
-            raise ValueError(f"reduction must be one of {self.reductions}, got {reduction!r}")
-        self.reduction = reduction
-
-    def _reduce(self, losses, total=None):
-        """losses, their sum, or their sum divided by total (by default their number)."""
-        divides = self.reduction not in ("sum", "none")
-        if divides and losses.size == 0:
-            raise ValueError("the mean over an empty batch is undefined")
-        self.shape = losses.shape
-        self.total = 1 if not divides else losses.size if total is None else total
-        if self.reduction == "none":
-            return losses
-        return float(np.sum(losses)) / self.total if self.total else math.nan
-
-    def _spread(self, dy):
-        """The gradient that arrives at each entry of the losses: a float, or an array of their shape."""
-        if np.ndim(dy):
-            if self.reduction != "none":
-                raise ValueError(f"dy must be a float for a reduced loss, got an array of shape {np.shape(dy)}")
-            check_array("dy", dy, self.shape)
-        return dy / self.total if self.total else math.nan
-
 # %% ../book/losses.ipynb #fe55b0a8
 def _check_pair(prediction, target):
     check_array("prediction", prediction)
@@ -105,7 +73,7 @@ def _factor(name, weight, prediction):
     return weight.astype(prediction.dtype)
 
 # %% ../book/losses.ipynb #c451209c
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """Absolute error |prediction - target|: two arrays of one shape and dtype. Its slope at 0, and at NaN, is 0, as in PyTorch.
 
     reduction: "mean" or "sum" give a float, "none" an array. backward(dy) returns the gradient of the prediction; dy is a
@@ -116,13 +84,13 @@ class L1Loss(_Loss):
     def forward(self, prediction, target):
         _check_pair(prediction, target)
         self.difference = prediction - target
-        return self._reduce(np.abs(self.difference))  # eq. losses-laplace
+        return self.reduce(np.abs(self.difference))  # eq. losses-laplace
 
     def backward(self, dy=1.0):
-        return self._spread(dy) * np.sign(np.nan_to_num(self.difference))
+        return self.spread(dy) * np.sign(np.nan_to_num(self.difference))
 
 # %% ../book/losses.ipynb #a3d99899
-class HuberLoss(_Loss):
+class HuberLoss(Loss):
     """Squared error / 2 up to a difference of delta, beyond it a line of slope delta (Huber, 1964).
 
     prediction and target have one shape and dtype. reduction, backward and errors are as in L1Loss; ValueError also for delta <= 0.
@@ -139,16 +107,16 @@ class HuberLoss(_Loss):
         self.difference = prediction - target
         size = np.abs(self.difference)
         near = np.minimum(size, self.delta)
-        return self._reduce(0.5 * near * near + self.delta * (size - near))  # eq. losses-huber
+        return self.reduce(0.5 * near * near + self.delta * (size - near))  # eq. losses-huber
 
     def backward(self, dy=1.0):
-        return self._spread(dy) * np.clip(self.difference, -self.delta, self.delta)
+        return self.spread(dy) * np.clip(self.difference, -self.delta, self.delta)
 
 # %% ../book/losses.ipynb #a5a10238
 _BCE_EPSILON = float(np.float32(1e-12))  # PyTorch keeps it as a float32, even among float64
 
 # %% ../book/losses.ipynb #6681b624
-class BCELoss(_Loss):
+class BCELoss(Loss):
     """Binary cross-entropy of probabilities in [0, 1]; prediction and target have one shape and dtype.
 
     weight: a float array that broadcasts to the losses and multiplies them; the mean divides by their number all the same.
@@ -170,14 +138,14 @@ class BCELoss(_Loss):
         self.p, self.target, self.factor = prediction, target, _factor("weight", self.weight, prediction)
         with np.errstate(divide="ignore"):  # the logarithm of 0
             no, yes = np.maximum(np.log1p(-prediction), -100), np.maximum(np.log(prediction), -100)
-        return self._reduce(self.factor * ((target - 1) * no - target * yes))  # eq. losses-bernoulli
+        return self.reduce(self.factor * ((target - 1) * no - target * yes))  # eq. losses-bernoulli
 
     def backward(self, dy=1.0):
         slope = (self.p - self.target) / np.maximum((1 - self.p) * self.p, _BCE_EPSILON)  # eq. losses-bce-grad
-        return self._spread(dy) * self.factor * slope
+        return self.spread(dy) * self.factor * slope
 
 # %% ../book/losses.ipynb #6dab9974
-class BCEWithLogitsLoss(_Loss):
+class BCEWithLogitsLoss(Loss):
     """Sigmoid and binary cross-entropy in one: prediction holds logits; target has its shape and dtype.
 
     weight: a float array that broadcasts to the losses and multiplies them; the mean divides by their number all the same.
@@ -197,11 +165,11 @@ class BCEWithLogitsLoss(_Loss):
         self.positive = _factor("pos_weight", self.pos_weight, prediction) * target
         self.no = 1 - target
         self.softplus = np.logaddexp(0, -prediction)
-        return self._reduce(self.factor * (self.no * prediction + (self.no + self.positive) * self.softplus))  # eq. losses-bce-logits
+        return self.reduce(self.factor * (self.no * prediction + (self.no + self.positive) * self.softplus))  # eq. losses-bce-logits
 
     def backward(self, dy=1.0):
         p = np.exp(-self.softplus)
-        return self._spread(dy) * self.factor * ((self.no + self.positive) * p - self.positive)  # eq. losses-bce-logits-grad
+        return self.spread(dy) * self.factor * ((self.no + self.positive) * p - self.positive)  # eq. losses-bce-logits-grad
 
 # %% ../book/losses.ipynb #de8ae24e
 def _one_hot(prediction, target, ignore_index):
@@ -230,7 +198,7 @@ def _class_weight(weight, prediction):
     return weight.astype(prediction.dtype).reshape([-1] + [1] * (prediction.ndim - 1 - axis))
 
 # %% ../book/losses.ipynb #3cf30de2
-class NLLLoss(_Loss):
+class NLLLoss(Loss):
     """Negative log-likelihood of class indices: prediction (N, C, ...) holds log-probabilities, target (N, ...) integers.
 
     A single example has the shapes (C,) and (). weight (C,): a factor for each class; the mean divides by the sum of the
@@ -250,14 +218,14 @@ class NLLLoss(_Loss):
         self.axis, self.hot, _ = _one_hot(prediction, target, self.ignore_index)
         self.share = _class_weight(self.weight, prediction) * self.hot
         picked = np.multiply(self.share, prediction, out=np.zeros_like(prediction), where=self.hot)
-        return self._reduce(-picked.sum(axis=self.axis), float(self.share.sum()))  # eq. losses-nll
+        return self.reduce(-picked.sum(axis=self.axis), float(self.share.sum()))  # eq. losses-nll
 
     def backward(self, dy=1.0):
-        arriving = np.expand_dims(self._spread(dy), self.axis) if np.ndim(dy) else self._spread(dy)
+        arriving = np.expand_dims(self.spread(dy), self.axis) if np.ndim(dy) else self.spread(dy)
         return np.where(self.hot, -arriving * self.share, 0)
 
 # %% ../book/losses.ipynb #3c23628a
-class CrossEntropyLoss(_Loss):
+class CrossEntropyLoss(Loss):
     """Log-softmax and cross-entropy in one: prediction (N, C, ...) holds logits.
 
     target: class indices (N, ...), integers, or class probabilities of the prediction's shape and dtype. A single example has
@@ -299,15 +267,15 @@ class CrossEntropyLoss(_Loss):
         self.log_p = _log_softmax(prediction, self.axis)
         with np.errstate(invalid="ignore"):  # 0 times -inf, for a logit of -inf
             losses = np.multiply(self.share, self.log_p, out=np.zeros_like(prediction), where=self.used)
-        return self._reduce(-losses.sum(axis=self.axis), total)  # eq. losses-categorical
+        return self.reduce(-losses.sum(axis=self.axis), total)  # eq. losses-categorical
 
     def backward(self, dy=1.0):
-        arriving = np.expand_dims(self._spread(dy), self.axis) if np.ndim(dy) else self._spread(dy)
+        arriving = np.expand_dims(self.spread(dy), self.axis) if np.ndim(dy) else self.spread(dy)
         slope = np.exp(self.log_p) * self.share.sum(axis=self.axis, keepdims=True) - self.share  # eq. losses-ce-grad
         return np.where(self.counts, arriving * slope, slope)  # 0 where a target is ignored
 
 # %% ../book/losses.ipynb #0918f9c0
-class KLDivLoss(_Loss):
+class KLDivLoss(Loss):
     """Entries of the Kullback-Leibler divergence KL(target || prediction): t (log t - prediction), and 0 where t is 0.
 
     prediction holds log-probabilities, target probabilities, or their logarithms if log_target; one shape and dtype, examples
@@ -315,20 +283,18 @@ class KLDivLoss(_Loss):
     "mean" divides by the number of entries. The rest is as in L1Loss.
     """
 
-    reductions = "mean", "sum", "none", "batchmean"
-
     def __init__(self, reduction="mean", log_target=False):
-        super().__init__(reduction)
-        self.log_target = log_target
+        super().__init__("mean" if reduction == "batchmean" else reduction)
+        self.per_example, self.log_target = reduction == "batchmean", log_target
 
     def forward(self, prediction, target):
         _check_pair(prediction, target)
-        if self.reduction == "batchmean" and prediction.ndim == 0:
+        if self.per_example and prediction.ndim == 0:
             raise ValueError('"batchmean" needs an axis of examples')
         with np.errstate(invalid="ignore"):  # 0 times -inf
             self.t = np.exp(target) if self.log_target else target
             entries = self.t * (target - prediction) if self.log_target else xlogy(target, target) - target * prediction
-        return self._reduce(entries, len(prediction) if self.reduction == "batchmean" else None)  # eq. losses-kl
+        return self.reduce(entries, len(prediction) if self.per_example else None)  # eq. losses-kl
 
     def backward(self, dy=1.0):
-        return self._spread(dy) * -self.t
+        return self.spread(dy) * -self.t

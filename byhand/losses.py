@@ -225,15 +225,24 @@ class NLLLoss(Loss):
         return np.where(self.hot, -arriving * self.share, 0)
 
 # %% ../book/losses.ipynb #3c23628a
+def _class_shares(prediction, target, weight, ignore_index):
+    """The target as shares of the classes, where they enter the loss, where a target counts, and what the mean divides by."""
+    if np.shape(target) != prediction.shape or getattr(target, "dtype", None) not in (np.float32, np.float64):
+        _, hot, counts = _one_hot(prediction, target, ignore_index)
+        return hot.astype(prediction.dtype), hot, counts, float(np.sum(weight * hot))
+    check_array("target", target, dtype=prediction.dtype)
+    if ignore_index >= 0:
+        raise ValueError(f"ignore_index {ignore_index} has no meaning for class probabilities")
+    return target, np.True_, np.True_, None
+
+# %% ../book/losses.ipynb #30dd2f3b
 class CrossEntropyLoss(Loss):
     """Log-softmax and cross-entropy in one: prediction (N, C, ...) holds logits.
 
-    target: class indices (N, ...), integers, or class probabilities of the prediction's shape and dtype. A single example has
-    (C,) and (). weight (C,): a factor for each class. label_smoothing: the part of each target that is spread evenly over all classes.
-    The mean divides by the sum of the targets' weights for indices, by N for probabilities. Indices equal to ignore_index count for
-    nothing; where all do, the mean is NaN, as in PyTorch. The losses have the shape (N, ...); reduction and backward
-    are as in L1Loss. Raises TypeError or ValueError for a target that fits neither form, ValueError for label_smoothing outside
-    [0, 1], for the mean of an empty batch, and for probabilities together with an ignore_index that is a class.
+    target: class indices (N, ...), or class probabilities of the prediction's shape and dtype. label_smoothing: the part of each
+    target that is spread evenly over all classes. The mean over class probabilities divides by N, whatever their weight. The rest, with
+    its errors, is as in NLLLoss; ValueError also for label_smoothing outside [0, 1], and for class probabilities with an ignore_index
+    that is a class.
     """
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -244,29 +253,18 @@ class CrossEntropyLoss(Loss):
             raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
         self.weight, self.ignore_index, self.label_smoothing = weight, ignore_index, label_smoothing
 
-    def _shares(self, prediction, target):
-        """The target as a distribution over the classes, where it counts, and what the mean divides by."""
-        weight, smoothing = _class_weight(self.weight, prediction), self.label_smoothing
-        if np.shape(target) == prediction.shape and getattr(target, "dtype", None) in (np.float32, np.float64):
-            check_array("target", target, dtype=prediction.dtype)
-            if self.ignore_index >= 0:
-                raise ValueError(f"ignore_index {self.ignore_index} has no meaning for class probabilities")
-            share, counts, total, self.used = target, np.True_, None, np.True_
-        else:
-            _, hot, counts = _one_hot(prediction, target, self.ignore_index)
-            share, total, self.used = hot.astype(prediction.dtype), float(np.sum(weight * hot)), counts if smoothing else hot
-        share = (1 - smoothing) * share + smoothing / prediction.shape[self.axis]  # eq. losses-smoothing
-        return weight * np.where(counts, share, 0), counts, total
-
     def forward(self, prediction, target):
         check_array("prediction", prediction)
-        if prediction.size == 0 and 0 in prediction.shape[1:] or prediction.ndim == 0:
-            raise ValueError(f"prediction must have the shape (N, C, ...) or (C,), got {prediction.shape}")
         self.axis = min(1, prediction.ndim - 1)
-        self.share, self.counts, total = self._shares(prediction, target)
-        self.log_p = _log_softmax(prediction, self.axis)
+        if prediction.ndim == 0 or prediction.shape[self.axis] == 0:
+            raise ValueError(f"prediction must have the shape (N, C, ...) or (C,), got {prediction.shape}")
+        weight, smoothing = _class_weight(self.weight, prediction), self.label_smoothing
+        share, used, self.counts, total = _class_shares(prediction, target, weight, self.ignore_index)
+        share = (1 - smoothing) * share + smoothing / prediction.shape[self.axis]  # eq. losses-smoothing
+        self.share, self.log_p = weight * np.where(self.counts, share, 0), _log_softmax(prediction, self.axis)
+        losses = np.zeros_like(prediction)
         with np.errstate(invalid="ignore"):  # 0 times -inf, for a logit of -inf
-            losses = np.multiply(self.share, self.log_p, out=np.zeros_like(prediction), where=self.used)
+            np.multiply(self.share, self.log_p, out=losses, where=self.counts if smoothing else used)
         return self.reduce(-losses.sum(axis=self.axis), total)  # eq. losses-categorical
 
     def backward(self, dy=1.0):

@@ -216,7 +216,7 @@ class _OneVector:
             raise ValueError("params must hold at least one array")
         self.params, self.evaluations = dict(params), 0
         for name, value in self.params.items():
-            check_array(name, value, dtype=next(iter(self.params.values())).dtype)
+            check_array(name, value, dtype=getattr(next(iter(self.params.values())), "dtype", None))
 
     def get(self):
         return flatten(self.params)

@@ -217,6 +217,8 @@ class NAdam(Adam):
     def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, momentum_decay=4e-3,
                  decoupled_weight_decay=False, *, maximize=False):
         super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize, decoupled_weight_decay=decoupled_weight_decay)
+        if not momentum_decay >= 0:
+            raise ValueError(f"momentum_decay must be at least 0, got {momentum_decay}")
         self.momentum_decay, self.product = momentum_decay, 1.0
 
     def coefficient(self, t):
@@ -459,7 +461,7 @@ class OneCycleLR(LambdaLR):
     def between(self, t, start, middle, end):
         """The value at t on the way from start over middle, at the top, to end."""
         low, high, begin, length = (start, middle, 0, self.top) if t <= self.top else (middle, end, self.top, self.total_steps - 1 - self.top)
-        share = min((t - begin) / length, 1)  # PyTorch overshoots after the last step
+        share = min((t - begin) / length, 1) if length > 0 else 1  # PyTorch overshoots after the last step
         return high + (low - high) * (0.5 * (1 + math.cos(math.pi * share)) if self.strategy == "cos" else 1 - share)
 
     def lr_at(self, t):
@@ -489,8 +491,8 @@ class ReduceLROnPlateau:
 
     def step(self, metric):
         value = self.sign * float(metric)
-        margin = self.threshold * (abs(self.best) if self.relative and math.isfinite(self.best) else 1.0)
-        if value < self.best - margin:
+        goal = self.best * (1 - self.sign * self.threshold) if self.relative else self.best - self.threshold
+        if value < goal:
             self.best, self.bad = value, 0
         else:
             self.bad += 1

@@ -26,8 +26,9 @@ def check_array(name, x, shape=None, dtype=None):
 class Layer:
     """What all layers share: forward(x) -> y, backward(dy) -> dx, and their state.
 
-    params, grads and buffers are dicts of arrays with PyTorch's names. backward uses what the last forward left and
-    overwrites grads. training says in which mode the layer is; train() and eval() switch it and return the layer.
+    params, grads and buffers are dicts of arrays with PyTorch's names. backward uses what the last forward left, which may be
+    its very input or output: don't change these in between. It overwrites grads and changes nothing else. training says in
+    which mode the layer is; train() and eval() switch it and return the layer.
     """
 
     def __init__(self):
@@ -45,19 +46,33 @@ class Layer:
         self.training = False
         return self
 
-    def load_state(self, state):
-        """Take copies of the arrays of a dict with exactly the layer's params and buffers, as in torch's state_dict.
-
-        Their dtype becomes the layer's. Raises KeyError for a missing or unknown name, ValueError for another shape.
-        """
+    def check_state(self, state):
+        """Raise KeyError, ValueError or TypeError unless the dict suits load_state."""
         current = self.params | self.buffers
         if state.keys() != current.keys():
             raise KeyError(f"expected the names {sorted(current)}, got {sorted(state)}")
         for name, value in state.items():
             if np.shape(value) != np.shape(current[name]):
                 raise ValueError(f"{name} must have the shape {np.shape(current[name])}, got {np.shape(value)}")
+            if np.asarray(value).dtype.kind != np.asarray(current[name]).dtype.kind:
+                raise TypeError(f"{name} must be of the kind of {np.asarray(current[name]).dtype}, got {np.asarray(value).dtype}")
+        dtypes = {str(np.asarray(value).dtype) for value in state.values() if np.asarray(value).dtype.kind == "f"}
+        if len(dtypes) > 1:
+            raise TypeError(f"the arrays must share one dtype, got {sorted(dtypes)}")
+
+    def load_state(self, state):
+        """Take over the values of a dict with exactly the layer's params and buffers, as in torch's state_dict.
+
+        The arrays are filled in place, so that an optimizer which holds them goes on working; if the dtype is another one, it becomes
+        the layer's and the arrays are new. Raises as check_state says, and then changes nothing.
+        """
+        self.check_state(state)
         for name, value in state.items():
-            (self.params if name in self.params else self.buffers)[name] = np.array(value)
+            kept = self.params if name in self.params else self.buffers
+            if kept[name].dtype == np.asarray(value).dtype:
+                kept[name][...] = value
+            else:
+                kept[name] = np.array(value)
 
 # %% ../book/backprop.ipynb #e05174d2
 class Linear(Layer):
@@ -137,7 +152,7 @@ class Loss:
         """The losses, their sum, or their sum over total, by default their number; ValueError for the mean of none."""
         if self.reduction == "mean" and losses.size == 0:
             raise ValueError("the mean over an empty batch is undefined")
-        self.shape = losses.shape
+        self.shape, self.dtype = losses.shape, losses.dtype
         self.total = {"mean": losses.size if total is None else total}.get(self.reduction, 1)
         if self.reduction == "none":
             return losses
@@ -148,7 +163,9 @@ class Loss:
         if np.ndim(dy):
             if self.reduction != "none":
                 raise ValueError(f"dy must be a float for a reduced loss, got an array of shape {np.shape(dy)}")
-            check_array("dy", dy, self.shape)
+            check_array("dy", dy, self.shape, self.dtype)
+        else:
+            dy = float(dy)
         return dy / self.total if self.total else math.nan
 
 # %% ../book/backprop.ipynb #3ab74ec4
@@ -170,9 +187,17 @@ class MSELoss(Loss):
 
 # %% ../book/backprop.ipynb #3600bff6
 class Sequential(Layer):
-    """Layers in a row. params, grads and buffers join those of the layers under names like "0.weight"."""
+    """Layers in a row. params, grads and buffers join those of the layers under names like "0.weight".
+
+    Raises TypeError for anything but layers, ValueError for a layer that comes twice.
+    """
 
     def __init__(self, *layers):
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"expected layers, got {type(layer).__name__}")
+        if len({id(layer) for layer in layers}) < len(layers):
+            raise ValueError("a layer may stand in a chain only once: its second forward pass would overwrite the first")
         self.layers = list(layers)
 
     def _join(self, kind):
@@ -194,9 +219,7 @@ class Sequential(Layer):
         return self
 
     def load_state(self, state):
-        current = self.params | self.buffers
-        if state.keys() != current.keys():
-            raise KeyError(f"expected the names {sorted(current)}, got {sorted(state)}")
+        self.check_state(state)
         for i, layer in enumerate(self.layers):
             layer.load_state({name: state[f"{i}.{name}"] for name in layer.params | layer.buffers})
 
@@ -216,10 +239,12 @@ def train(model, loss, x, y, *, lr=None, epochs, batch_size, rng, optimizer=None
 
     x (N, ...) and y (N, ...) are inputs and targets; rng shuffles them anew in every epoch, and the last batch may be
     smaller. Each step subtracts lr times the gradient, or calls optimizer.step(model.grads). Raises ValueError unless exactly one
-    of lr and optimizer is given, x and y have one positive length, and batch_size and epochs are at least 1.
+    of lr and optimizer is given, the loss is a mean, x and y have one positive length, and batch_size and epochs are at least 1.
     """
     if (lr is None) == (optimizer is None):
         raise ValueError("give either lr or an optimizer")
+    if loss.reduction != "mean":
+        raise ValueError(f'the loss must have the reduction "mean", got {loss.reduction!r}')
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(f"x and y must have one length of at least 1, got {len(x)} and {len(y)}")
     if batch_size < 1 or epochs < 1:

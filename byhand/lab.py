@@ -10,6 +10,7 @@ __all__ = ['STYLE', 'CHECK_SEED', 'MNIST_MIRRORS', 'MNIST_SHA256', 'numerical_gr
 import copy
 import gzip
 import hashlib
+import http.client
 import importlib.resources
 import inspect
 import io
@@ -18,6 +19,7 @@ import math
 import os
 import platform
 import urllib.request
+import warnings
 from base64 import b64encode
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,7 +61,7 @@ def numerical_gradient(f, x, step=None):
     x is a float array of any shape and is not changed; f maps such an array to a scalar. Returns an array of
     x's shape and dtype. step is one number for all entries; by default eps^(1/3) * max(1, |x|), eps that of
     x's dtype. Raises TypeError unless x is a float array (in an integer array the step would be lost), and
-    ValueError if f does not return a scalar. Source: Press et al., Numerical Recipes, 2007, section 5.7.
+    ValueError if f does not return a scalar or a step is lost in the rounding of x. Source: Press et al., Numerical Recipes, 2007, section 5.7.
     """
     if not (isinstance(x, np.ndarray) and x.dtype in (np.float32, np.float64)):
         raise TypeError(f"x must be a float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}")
@@ -76,6 +78,8 @@ def numerical_gradient(f, x, step=None):
                 raise ValueError(f"f must return a scalar, got an array of shape {np.shape(y)}")
             difference += sign * float(y)
             taken += sign * float(probe[index])
+        if taken == 0:
+            raise ValueError(f"the step {steps[index]} vanishes in the rounding of x = {value}")
         gradient[index] = difference / taken  # eq. lab-central
         probe[index] = value
     return gradient
@@ -100,7 +104,7 @@ def relative_error(ours, theirs):
 # %% ../book/lab.ipynb #9a1b1717
 def tolerance(dtype, entries):
     """Largest relative error that a check accepts: 1e-12 in float64, 4 * eps * sqrt(entries) in float32, entries at least 16."""
-    return 1e-12 if dtype == np.float64 else 4 * float(np.finfo(np.float32).eps) * math.sqrt(max(entries, 16))
+    return 1e-12 if np.dtype(dtype) == np.float64 else 4 * float(np.finfo(np.float32).eps) * math.sqrt(max(entries, 16))
 
 # %% ../book/lab.ipynb #b2d71d22
 def write_record(**entry):
@@ -134,11 +138,15 @@ def resolve_device(device="auto"):
 
 @contextmanager
 def full_precision():
-    """Switch TF32 off for matrix products and convolutions, and restore the setting afterwards."""
+    """Switch TF32 off for matrix products and convolutions on a GPU, and restore the setting afterwards."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    cudnn = torch.backends.cudnn
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with cudnn.flags(enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
             yield
     finally:
         torch.set_float32_matmul_precision(precision)
@@ -166,22 +174,23 @@ def _worst_entry(ours, theirs):
 def compare(quantity, ours, theirs, dtype, limit, *, method="", scale=0.0):
     """One row of a report, or CheckFailed unless shape, dtype and, within the limit, the values agree.
 
-    theirs is an array; ours one too, or a number. A scale above max|theirs| takes its place in the relative error. method is
-    "" for a comparison with PyTorch and "numerical" for one with finite differences.
+    theirs is an array; ours one too, or a number. A scale above max|theirs| takes its place in the relative error; the row says
+    what limit that amounts to. method is "" for a comparison with PyTorch and "numerical" for one with finite differences.
     """
     dtype = np.dtype(dtype).name
     where = f"{quantity} {method}".rstrip() + f" in {dtype}"
     if np.shape(ours) != theirs.shape:
         raise CheckFailed(f"{where} has the wrong shape", f"expected {theirs.shape}, got {np.shape(ours)}")
-    if theirs.ndim and ours.dtype != theirs.dtype:
-        raise CheckFailed(f"{where} has the wrong dtype", f"expected {theirs.dtype}, got {ours.dtype}")
+    found = getattr(ours, "dtype", type(ours).__name__)
+    if theirs.ndim and found != theirs.dtype:
+        raise CheckFailed(f"{where} has the wrong dtype", f"expected {theirs.dtype}, got {found}")
     error = relative_error(ours, theirs)
-    largest = float(np.max(np.abs(theirs), initial=0.0))
-    if largest < scale:
-        error *= (largest or 1.0) / scale
+    asked, largest = limit, float(np.max(np.abs(theirs), initial=0.0))
+    if 0 < largest < scale:
+        limit *= scale / largest
     if not error <= limit:
         raise CheckFailed(f"{where} differs", f"{_worst_entry(ours, theirs)}; error {error:.1e}, limit {limit:.1e}")
-    return {"quantity": quantity, "method": method, "shape": theirs.shape, "dtype": dtype, "limit": limit, "error": error}
+    return {"quantity": quantity, "method": method, "shape": theirs.shape, "dtype": dtype, "asked": asked, "limit": limit, "error": error}
 
 # %% ../book/lab.ipynb #725a7773
 @dataclass
@@ -201,10 +210,11 @@ class Report:
 
     def _table(self):
         """The heading, then the lines; a column is a dtype or method with its limit, its cells are "yes" where it agreed."""
-        columns = {(row["dtype"], row["method"]): f"{row['method'] or row['dtype']} within {row['limit']:.0e}" for row in self.rows}
+        columns = {(row["dtype"], row["method"]): f"{row['method'] or row['dtype']} within {row['asked']:.0e}" for row in self.rows}
         lines = {}
         for row in self.rows:
-            lines.setdefault((row["quantity"], str(row["shape"])), {})[row["dtype"], row["method"]] = "yes"
+            agreed = "yes" if row["limit"] == row["asked"] else f"yes, within {row['limit']:.0e}"
+            lines.setdefault((row["quantity"], str(row["shape"])), {})[row["dtype"], row["method"]] = agreed
         yield "quantity", "shape", *columns.values()
         for line, agreed in lines.items():
             yield *line, *(agreed.get(column, "") for column in columns)
@@ -257,19 +267,22 @@ def _gradient_names(inputs, differentiable):
 def _run_ours(layer, inputs, differentiable):
     """Forward and backward: every quantity by name, and the upstream gradient that was used."""
     dtype = next(x.dtype for x in inputs if x.dtype.kind == "f")
-    finite = all(np.isfinite(x).all() for x in inputs)
-    kept = copy.deepcopy(inputs)
-    try:
-        with np.errstate(**dict.fromkeys(("over", "divide", "invalid"), "raise" if finite else "ignore")):
-            output = layer.forward(*inputs)
-            upstream = np.random.default_rng(CHECK_SEED).normal(size=np.shape(output))
-            upstream = upstream.astype(dtype) if np.ndim(output) else float(upstream)
-            dx = layer.backward(upstream)
-    except FloatingPointError as problem:
-        raise CheckFailed(f"{_name(layer)} is not stable in {dtype.name}", problem) from problem
-    for x, before in zip(inputs, kept):
-        if not np.array_equal(x, before, equal_nan=x.dtype.kind == "f"):
-            raise CheckFailed(f"{_name(layer)} changes its input", "the caller's arrays must stay as they are")
+    given, params = copy.deepcopy(inputs), copy.deepcopy(layer.params)
+    with warnings.catch_warnings(record=True) as caught, np.errstate(over="warn", divide="warn", invalid="warn"):
+        warnings.simplefilter("always")
+        output = layer.forward(*given)
+        upstream = np.random.default_rng(CHECK_SEED).normal(size=np.shape(output))
+        upstream = upstream.astype(dtype) if np.ndim(output) else float(upstream)
+        given.append(copy.deepcopy(upstream))
+        dx = layer.backward(given[-1])
+    problems = [text for text in (str(warning.message) for warning in caught) if "encountered in" in text and not text.endswith("matmul")]
+    if problems and all(np.isfinite(x).all() for x in inputs):
+        raise CheckFailed(f"{_name(layer)} is not stable in {dtype.name}", problems[0])
+    for before, after in zip([*inputs, upstream, *params.values()], [*given, *layer.params.values()]):
+        if not np.array_equal(before, after, equal_nan=np.asarray(before).dtype.kind == "f"):
+            raise CheckFailed(f"{_name(layer)} changes what it is given", "inputs, the upstream gradient and parameters must stay as they are")
+    if layer.grads.keys() != layer.params.keys():
+        raise CheckFailed("the gradients do not fit the parameters", f"expected {sorted(layer.params)}, got {sorted(layer.grads)}")
     dx = dx if isinstance(dx, tuple) else (dx,)
     quantities = {"output": output}
     quantities |= {name: dx[i] for name, i in _gradient_names(inputs, differentiable).items() if i < len(dx)}
@@ -284,6 +297,8 @@ def _run_theirs(theirs, state, params, mask, inputs, upstream, differentiable, d
     except ValueError:  # built into torch, without a signature
         arguments = {}
     tensors = {name: torch.tensor(value, device=device) for name, value in state.items()}
+    if "mask" in arguments and mask is None:
+        raise ValueError(f"{_name(theirs)} asks for a mask, but our layer has none after its forward pass")
     keywords = {"mask": torch.tensor(mask, device=device)} if "mask" in arguments else {}
     if isinstance(theirs, torch.nn.Module):
         theirs = copy.deepcopy(theirs).to(device, next(getattr(torch, x.dtype.name) for x in inputs if x.dtype.kind == "f"))
@@ -332,6 +347,9 @@ def _check(ours, theirs, inputs, differentiable, device, numerical):
     for dtype in (np.float64, np.float32):
         x = [_cast(value, dtype) for value in inputs]
         layer, state = _copy_as(ours, dtype)
+        _run_ours(layer, [np.roll(value, 1, axis=0) if value.ndim else value for value in x], differentiable)
+        if state:
+            layer.load_state(state)
         fresh = copy.deepcopy(layer)
         quantities, upstream = _run_ours(layer, x, differentiable)
         mask = getattr(layer, "mask", None)
@@ -387,26 +405,29 @@ def check_optimizer(ours, theirs, *, steps=100, device="auto"):
     shapes = {"weight": (4, 3), "bias": (3,)}
     rng = np.random.default_rng(CHECK_SEED)
     start = {name: rng.normal(size=shape) for name, shape in shapes.items()}
-    report = Report(type(ours(copy.deepcopy(start))).__name__, type(theirs([torch.zeros(1)])).__name__, device)
+    rows = []
     for dtype in (np.float64, np.float32):
         params = {name: _cast(value, dtype) for name, value in start.items()}
-        arrays = dict(params)
+        arrays, grads = dict(params), {name: np.empty_like(value) for name, value in params.items()}
         tensors = {name: torch.tensor(value, device=device, requires_grad=True) for name, value in params.items()}
         our_optimizer, their_optimizer = ours(params), theirs(list(tensors.values()))
         rng = np.random.default_rng(CHECK_SEED + 1)
         limit = tolerance(dtype, steps * max(map(np.size, params.values())))
         for step in range(1, steps + 1):
-            grads = {name: rng.normal(size=value.shape).astype(dtype) for name, value in params.items()}
-            for name, tensor in tensors.items():
-                tensor.grad = torch.tensor(grads[name], device=device)
+            for name, gradient in grads.items():
+                gradient[...] = rng.normal(size=gradient.shape)  # the same array, in case somebody kept it
+                tensors[name].grad = torch.tensor(gradient, device=device)
+            given = copy.deepcopy(grads)
             our_optimizer.step(grads)
             their_optimizer.step()
             if any(params[name] is not array for name, array in arrays.items()):
                 raise CheckFailed("a parameter was replaced", "an optimizer changes the parameters in place")
-            rows = [compare(f"{name} after {step} steps", params[name], tensor.detach().cpu().numpy(), dtype, limit)
+            if any(not np.array_equal(grads[name], gradient) for name, gradient in given.items()):
+                raise CheckFailed("a gradient was changed", "an optimizer must leave the gradients as they are")
+            last = [compare(f"{name} after {step} steps", params[name], tensor.detach().cpu().numpy(), dtype, limit)
                     for name, tensor in tensors.items()]
-        report.rows += rows
-    report.show()
+        rows += last
+    Report(type(our_optimizer).__name__, type(their_optimizer).__name__, device, rows).show()
 
 # %% ../book/lab.ipynb #07160b5d
 @dataclass
@@ -591,7 +612,7 @@ def _fetch(name, sha256, mirrors):
         try:
             with urllib.request.urlopen(f"{mirror}/{name}", timeout=10) as response:
                 data = response.read()
-        except OSError as problem:
+        except (OSError, http.client.HTTPException) as problem:  # the latter for an answer cut short
             problems.append(f"{mirror}: {problem}")
             continue
         if hashlib.sha256(data).hexdigest() == sha256:

@@ -116,10 +116,33 @@ def test_state():
         model.load_state(state | {"3.weight": np.ones(1)})
     with pytest.raises(ValueError, match=r"weight must have the shape \(2, 3\)"):
         model.load_state(state | {"0.weight": np.ones((3, 2))})
+    with pytest.raises(TypeError, match="share one dtype"):
+        model.load_state(state | {"2.bias": np.ones(1, np.float32)})
+    with pytest.raises(TypeError, match="kind"):
+        model.load_state(state | {"2.bias": np.ones(1, int)})
+    assert np.array_equal(model.params["0.weight"] + 1, state["0.weight"])  # refused whole
+    held = model.params["0.weight"]
     model.load_state(state)
+    assert model.params["0.weight"] is held  # in place: an optimizer may hold it
     state["0.weight"] += 1
     assert np.allclose(model.params["0.weight"], state["0.weight"] - 1)  # copies
     assert model.eval() is model and not model.training and model.train().layers[0].training
+
+
+def test_chains_refuse():
+    with pytest.raises(TypeError, match="expected layers, got function"):
+        Sequential(linear(), lambda x: x)
+    layer = ReLU()
+    with pytest.raises(ValueError, match="only once"):
+        Sequential(layer, linear(), layer)
+
+
+def test_the_dtype_of_a_loss_gradient():
+    loss = MSELoss("none")
+    loss.forward(np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32))
+    assert loss.backward(np.float64(1.0)).dtype == np.float32
+    with pytest.raises(TypeError, match="dy must be"):
+        loss.backward(np.ones((2, 2)))
 
 
 def test_dtype_and_start():
@@ -168,14 +191,14 @@ def test_train_leaves_the_update_to_an_optimizer():
 
 @pytest.mark.parametrize(
     ["changed", "message"],
-    [({"lr": None}, "either lr or"), ({"optimizer": object()}, "either lr or"), ({"y": np.ones((29, 1))}, "one length"),
+    [({"loss": MSELoss("sum")}, "mean"), ({"lr": None}, "either lr or"), ({"optimizer": object()}, "either lr or"), ({"y": np.ones((29, 1))}, "one length"),
      ({"x": np.ones((0, 3)), "y": np.ones((0, 1))}, "at least 1"), ({"batch_size": 0}, "batch_size"), ({"epochs": 0}, "epochs")],
 )  # fmt: skip
 def test_train_refuses(changed, message):
     x, y = problem()
-    arguments = {"x": x, "y": y, "lr": 0.1, "epochs": 1, "batch_size": 5} | changed
+    arguments = {"loss": MSELoss(), "x": x, "y": y, "lr": 0.1, "epochs": 1, "batch_size": 5} | changed
     with pytest.raises(ValueError, match=message):
-        train(Linear(3, 1, rng=np.random.default_rng(8)), MSELoss(), rng=np.random.default_rng(9), **arguments)
+        train(Linear(3, 1, rng=np.random.default_rng(8)), rng=np.random.default_rng(9), **arguments)
 
 
 def test_a_missing_attribute_is_still_missing():

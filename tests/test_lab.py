@@ -83,6 +83,8 @@ class Broken(Linear):
         self.fault = fault
 
     def forward(self, x):
+        if self.fault == "remembers its first input":
+            x = self.first = getattr(self, "first", x)
         y = super().forward(x)
         if self.fault == "float64 inside":
             return y.astype(np.float64)
@@ -91,7 +93,18 @@ class Broken(Linear):
         return y
 
     def backward(self, dy):
+        if self.fault == "changes dy":
+            dy /= len(dy)
+        earlier = self.grads.get("weight", 0.0)
         dx = super().backward(dy)
+        if self.fault == "adds to its gradients":
+            self.grads["weight"] += earlier
+        if self.fault == "updates its parameters":
+            self.params["weight"] -= 0.1 * self.grads["weight"]
+        if self.fault == "misspelt gradient":
+            self.grads["wieght"] = dx
+        if self.fault == "a list":
+            return dx.tolist()
         if self.fault == "no bias gradient":
             del self.grads["bias"]
         if self.fault == "wrong shape":
@@ -105,8 +118,14 @@ class Broken(Linear):
     ["fault", "message"],
     {
         "float64 inside": "output in float32 has the wrong dtype",
-        "changes its input": "changes its input",
-        "no bias gradient": "bias.grad is missing",
+        "remembers its first input": "output in float64 differs",
+        "changes its input": "changes what it is given",
+        "changes dy": "changes what it is given",
+        "updates its parameters": "changes what it is given",
+        "adds to its gradients": "weight.grad in float64 differs",
+        "no bias gradient": "do not fit the parameters",
+        "misspelt gradient": "do not fit the parameters",
+        "a list": "input.grad in float64 has the wrong dtype: expected float64, got list",
         "wrong shape": "bias.grad in float64 has the wrong shape",
         "one entry in a million": r"input.grad in float64 differs: ours .* theirs .* at \(0, 0\)",
         "no input gradient": "input.grad is missing",
@@ -125,6 +144,8 @@ def test_check_layer_refuses_what_it_cannot_compare():
         lab.check_layer(layer, torch.nn.Linear(3, 2, bias=False), x, device="cpu")
     with pytest.raises(ValueError, match="takes no argument 'bias'"):
         lab.check_layer(layer, lambda x, weight: x @ weight.T, x, device="cpu")
+    with pytest.raises(ValueError, match="none after its forward"):
+        lab.check_layer(ReLU(), lambda x, mask: x * mask, x, device="cpu")
     with pytest.raises(TypeError, match="array of floats"):
         lab.check_layer(ReLU(), torch.relu, np.array([1, 2]), device="cpu")
 
@@ -182,6 +203,41 @@ def test_check_optimizer_wants_updates_in_place():
 
     with pytest.raises(lab.CheckFailed, match="replaced"):
         lab.check_optimizer(Replacing, lambda p: torch.optim.SGD(p, lr=0.1), steps=2, device="cpu")
+
+
+@pytest.mark.parametrize(["fault", "message"], [("scales", "a gradient was changed"), ("keeps", "weight after 2 steps in float64 differs")])
+def test_check_optimizer_watches_the_gradients(fault, message):
+    class Momentum:
+        def __init__(self, params):
+            self.params, self.velocity = params, {}
+
+        def step(self, grads):
+            for name, param in self.params.items():
+                if fault == "scales":
+                    grads[name] *= 0.1
+                    param -= grads[name]
+                else:
+                    velocity = self.velocity.setdefault(name, grads[name])  # a reference where a copy is meant
+                    if velocity is not grads[name]:
+                        velocity += grads[name]
+                    param -= 0.1 * velocity
+
+    theirs = {"scales": lambda p: torch.optim.SGD(p, lr=0.1), "keeps": lambda p: torch.optim.SGD(p, lr=0.1, momentum=1.0)}
+    with pytest.raises(lab.CheckFailed, match=message):
+        lab.check_optimizer(Momentum, theirs[fault], steps=3, device="cpu")
+
+
+def test_what_the_numerical_column_is_worth_is_said():
+    """Far below the output a finite difference is round-off: the table says how little it then proves."""
+    row = lab.compare("x", np.array([1e-3]), np.array([1e-3]), np.float64, 1e-6, method="numerical", scale=1.0)
+    assert row["limit"] == pytest.approx(1e-3) and "yes, within 1e-03" in repr(lab.Report("a", "b", "cpu", [row]))
+    with pytest.raises(lab.CheckFailed):
+        lab.compare("x", np.array([1.002e-3]), np.array([1e-3]), np.float64, 1e-6, method="numerical", scale=1.0)
+
+
+def test_a_lost_step_is_an_error():
+    with pytest.raises(ValueError, match="vanishes in the rounding"):
+        lab.numerical_gradient(np.sum, np.ones(2), step=1e-20)
 
 
 def test_catches_wants_a_failed_check():
@@ -347,6 +403,25 @@ def test_mnist_refuses_wrong_bytes(spoil, server, tmp_path):
     with pytest.raises(ValueError, match="truncated or altered"):
         lab.mnist(tmp_path / "root", **server)
     assert (tmp_path / "root" / file.name).read_bytes() == spoil(good)  # and leaves it for its owner to delete
+
+
+def test_an_answer_cut_short_leads_to_the_next_mirror(server, tmp_path):
+    class Short(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"short")
+
+        def log_message(self, *args):
+            pass
+
+    server.pop("folder")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Short) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        server["mirrors"] = (f"http://127.0.0.1:{httpd.server_port}", *server["mirrors"])
+        assert len(lab.mnist(tmp_path / "root", **server).x_train) == 6
+        httpd.shutdown()
 
 
 def test_idx_files_say_what_they_hold():

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from .backprop import Layer, Linear, check_array
+from .backprop import Layer, Linear, Loss, check_array
 from .losses import CrossEntropyLoss
 
 # %% ../book/normalization.ipynb #c48d417f
@@ -176,7 +176,7 @@ class RunningNormalization(Normalization):
         self.num_features, self.momentum = num_features, momentum
         if track_running_stats:
             self.buffers = {"running_mean": np.zeros(num_features, dtype), "running_var": np.ones(num_features, dtype),
-                            "num_batches_tracked": np.array(0)}
+                            "num_batches_tracked": np.array(0, dtype=np.int64)}
 
     def check(self, x):
         """Raise a clear error unless x is (N, num_features, ...) of the layer's dtype."""
@@ -188,7 +188,7 @@ class RunningNormalization(Normalization):
     def remember(self, mean, var, momentum):
         """Move the running statistics towards mean and var, both (num_features,)."""
         for name, value in (("running_mean", mean), ("running_var", var)):
-            self.buffers[name] = (1 - momentum) * self.buffers[name] + momentum * value  # eq. normalization-running
+            self.buffers[name][...] = (1 - momentum) * self.buffers[name] + momentum * value  # eq. normalization-running
 
 # %% ../book/normalization.ipynb #10b980e9
 class BatchNorm1d(RunningNormalization):
@@ -223,9 +223,9 @@ class BatchNorm1d(RunningNormalization):
         return self.affine(normalized, view)
 
     def track(self, mean, var, count):
-        tracked = self.buffers["num_batches_tracked"] = self.buffers["num_batches_tracked"] + np.array(1)
+        self.buffers["num_batches_tracked"] += 1
         if count:
-            momentum = 1 / int(tracked) if self.momentum is None else self.momentum
+            momentum = 1 / int(self.buffers["num_batches_tracked"]) if self.momentum is None else self.momentum
             self.remember(mean.ravel(), var.ravel() * (count / (count - 1)), momentum)
 
     def backward(self, dy):
@@ -398,7 +398,7 @@ class GroupedLinear(Layer):
         return np.matmul(dy, weight).swapaxes(0, 1).reshape(dy.shape[1], -1)
 
 # %% ../book/normalization.ipynb #15ace53d
-class GroupedCrossEntropyLoss:
+class GroupedCrossEntropyLoss(Loss):
     """The sum over groups of the mean cross-entropy: prediction (N, groups * K) of logits, target (N, groups) of class indices.
 
     backward(dy=1.0) is the gradient of the prediction. `losses` keeps each example's loss, (N, groups). Raises ValueError and TypeError for
@@ -406,6 +406,7 @@ class GroupedCrossEntropyLoss:
     """
 
     def __init__(self):
+        super().__init__()  # reduction="mean"
         self.loss = CrossEntropyLoss(reduction="none")
 
     def forward(self, prediction, target):

@@ -22,8 +22,12 @@ def _check_examples(x, in_features, dtype):
 def _check_labels(y, n):
     """y as an array; raise ValueError unless it holds -1 or 1 for each of n >= 1 examples."""
     y = np.asarray(y)
-    if n < 1 or y.shape != (n,) or not np.isin(y, (-1, 1)).all():
-        raise ValueError(f"y must hold -1 or 1 for each row of x, at least one; got the shape {y.shape} for {n} rows")
+    if n < 1:
+        raise ValueError("x must hold at least one example")
+    if y.shape != (n,):
+        raise ValueError(f"y must have the shape ({n},), a label for each row of x, got {y.shape}")
+    if not (known := np.isin(y, (-1, 1))).all():
+        raise ValueError(f"every label must be -1 or 1, got {y[~known][0]}")
     return y
 
 # %% ../book/perceptron.ipynb #d35e30ea
@@ -31,10 +35,12 @@ class Perceptron:
     """One threshold unit, trained by the error-correction rule (Rosenblatt, 1958).
 
     params: "weight" (1, in_features) and "bias" (1,), zero at first, of `dtype`, as in torch.nn.Linear(in_features, 1).
-    Raises ValueError if in_features is below 1.
+    Raises ValueError if in_features is below 1, TypeError for a dtype other than float32 and float64.
     """
 
     def __init__(self, in_features, *, dtype=np.float64):
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
         if operator.index(in_features) < 1:
             raise ValueError(f"in_features must be at least 1, got {in_features}")
         self.params = {"weight": np.zeros((1, in_features), dtype), "bias": np.zeros(1, dtype)}
@@ -59,13 +65,13 @@ class Perceptron:
         weight, bias = self.params["weight"][0].copy(), self.params["bias"].copy()
         _check_examples(x, len(weight), weight.dtype)
         labels = _check_labels(y, len(x)).astype(weight.dtype)
-        if max_epochs < 1:
+        if operator.index(max_epochs) < 1:
             raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
         mistakes = []
         while len(mistakes) < max_epochs and 0 not in mistakes[-1:]:
             mistakes.append(0)
             for example, label in zip(x, labels):
-                if label * (weight @ example + bias[0]) <= 0:  # eq. perceptron-rule
+                if not label * (weight @ example + bias[0]) > 0:  # eq. perceptron-rule; not a number is a mistake too
                     weight += label * example
                     bias += label
                     mistakes[-1] += 1

@@ -103,6 +103,18 @@ def test_training_goes_on_from_where_it_is_and_changes_no_argument():
     np.testing.assert_array_equal(half.params["weight"], whole.params["weight"])
 
 
+def test_sums_that_are_not_numbers_are_never_taken_for_success():
+    unit = Perceptron(2)
+    unit.params = {"weight": np.array([[np.nan, 1.0]]), "bias": np.ones(1)}
+    assert unit.fit(*XOR, max_epochs=3) == [4, 4, 4]
+
+
+def test_an_error_says_what_is_wrong_with_the_labels():
+    for y, message in (([0, 1, 1, -1], "must be -1 or 1, got 0"), ([1, 1], "shape"), (np.ones((4, 1)), "shape")):
+        with pytest.raises(ValueError, match=message):
+            Perceptron(2).fit(XOR[0], y)
+
+
 def test_a_sum_of_exactly_0_does_not_fire():
     assert Perceptron(2).predict(np.zeros((3, 2))).tolist() == [-1, -1, -1]
 
@@ -137,7 +149,10 @@ def test_bad_examples_are_refused_and_nothing_is_learned(x, y, error):
 @pytest.mark.parametrize("call, error", [
     (lambda: Perceptron(0), ValueError),
     (lambda: Perceptron(2.0), TypeError),
+    (lambda: Perceptron(2, dtype=int), TypeError),
+    (lambda: Perceptron(2, dtype=np.float16), TypeError),
     (lambda: Perceptron(2).fit(*XOR, max_epochs=0), ValueError),
+    (lambda: Perceptron(2).fit(*XOR, max_epochs=float("nan")), TypeError),
     (lambda: Perceptron(3).forward(XOR[0]), ValueError),
     (lambda: Perceptron(2, dtype=np.float32).predict(XOR[0]), TypeError),
     (lambda: count_parameters([3]), ValueError),

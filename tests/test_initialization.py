@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from byhand.activations import Tanh
+from byhand.activations import PReLU, Tanh
 from byhand.backprop import Linear, ReLU, Sequential, train
 from byhand.initialization import (
     SideBySide,
@@ -133,6 +133,8 @@ def test_variance_with_numpy_s_generator(initializer, seed):
 def test_gaussian_mean():
     for power, moment in ((0, 1), (2, 1), (4, 3), (6, 15)):
         assert gaussian_mean(lambda u: u**power) == pytest.approx(moment, rel=1e-12)
+    for edge in np.linspace(-3, 3, 50):
+        assert gaussian_mean(lambda u: np.where(u > edge, 1.0, 0.0)) == pytest.approx(stats.norm.sf(edge), abs=4e-4)
 
 
 @given(st.floats(0.1, 4), st.floats(0, 2), st.floats(0.1, 3))
@@ -159,6 +161,23 @@ def test_initialize_and_lsuv_leave_the_model_alone():
     for layer in model.layers:
         x = layer.forward(x)
         assert not isinstance(layer, Linear) or x.std() == pytest.approx(1, rel=1e-5)
+
+
+def test_lsuv_suits_load_state_with_buffers():
+    class Counting(ReLU):
+        def __init__(self):
+            super().__init__()
+            self.buffers["calls"] = np.zeros(1)
+
+        def forward(self, x):
+            self.buffers["calls"] += 1
+            return super().forward(x)
+
+    rng = np.random.default_rng(3)
+    model = Sequential(Linear(4, 5, rng=rng), Counting(), Linear(5, 2, rng=rng))
+    state = lsuv(model, rng.normal(size=(30, 4)), rng)
+    assert state["1.calls"] == 0
+    model.load_state(state)
 
 
 @pytest.mark.parametrize(["n", "s", "d", "m"], [(5, 3, 4, 2), (1, 1, 1, 1), (2, 4, 1, 3)])
@@ -196,6 +215,8 @@ RNG = np.random.default_rng(6)
         lambda: calculate_gain("leaky_relu", "0.2"),
         lambda: calculate_gain("leaky_relu", True),
         lambda: normal((3, 3), RNG, std=-1),
+        lambda: normal((3, 3), RNG, std=math.nan),
+        lambda: uniform((3, 3), RNG, a=math.nan),
         lambda: uniform((3, 3), RNG, a=1, b=0),
         lambda: orthogonal((3,), RNG),
         lambda: trunc_normal((3, 3), RNG, std=0.0),
@@ -203,6 +224,10 @@ RNG = np.random.default_rng(6)
         lambda: lsuv(Sequential(Linear(3, 2, rng=RNG)), np.zeros((4, 3)), RNG),
         lambda: StackedLinear(np.ones((2, 3, 4)), np.ones((2, 3))),
         lambda: StackedLinear(np.ones((2, 3, 4)), np.ones((2, 1, 3))).forward(np.ones((5, 3, 4))),
+        lambda: stack([]),
+        lambda: stack([Sequential(Linear(3, 2, bias=False, rng=RNG))]),
+        lambda: stack([Sequential(Linear(3, 2, rng=RNG), PReLU())] * 2),
+        lambda: SideBySide(CrossEntropyLoss()),
         lambda: stack([Sequential(Linear(3, 2, rng=RNG)), Sequential(ReLU())]),
         lambda: stack([Sequential(Linear(3, 2, rng=RNG)), Sequential(Linear(3, 2, rng=RNG), ReLU())]),
         lambda: stack([Sequential(Linear(3, 2, rng=RNG)), Sequential(Linear(4, 2, rng=RNG))]),

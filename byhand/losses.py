@@ -19,8 +19,8 @@ def _log_softmax(x, dim):
 class LogSoftmax(Layer):
     """log(exp(x) / sum of exp(x)) along the axis dim; x and y have one shape and dtype.
 
-    A row that holds +inf or NaN, or only -inf, becomes NaN, as in PyTorch, where dim must be given. Raises TypeError for
-    an input that is not a float array, ValueError for an axis that it does not have.
+    A row that holds +inf or NaN, or only -inf, becomes NaN, as in PyTorch, which guesses a dim that is not given, with a
+    warning. Raises TypeError for an input that is not a float array, ValueError for an axis that it does not have.
     """
 
     def __init__(self, dim=-1):
@@ -40,8 +40,8 @@ class LogSoftmax(Layer):
 class Softmax(Layer):
     """exp(x) / sum of exp(x) along the axis dim; x and y have one shape and dtype.
 
-    A row that holds +inf or NaN, or only -inf, becomes NaN, as in PyTorch, where dim must be given. Raises TypeError for
-    an input that is not a float array, ValueError for an axis that it does not have.
+    A row that holds +inf or NaN, or only -inf, becomes NaN, as in PyTorch, which guesses a dim that is not given, with a
+    warning. Raises TypeError for an input that is not a float array, ValueError for an axis that it does not have.
     """
 
     def __init__(self, dim=-1):
@@ -93,14 +93,15 @@ class L1Loss(Loss):
 class HuberLoss(Loss):
     """Squared error / 2 up to a difference of delta, beyond it a line of slope delta (Huber, 1964).
 
-    prediction and target have one shape and dtype. reduction, backward and errors are as in L1Loss; ValueError also for delta <= 0.
+    prediction and target have one shape and dtype. reduction, backward and errors are as in L1Loss; ValueError also for a
+    delta that is not positive and finite (PyTorch takes infinity, too: half the squared error).
     """
 
     def __init__(self, reduction="mean", delta=1.0):
         super().__init__(reduction)
-        if not delta > 0:
-            raise ValueError(f"delta must be positive, got {delta}")
-        self.delta = delta
+        if not 0 < delta < np.inf:
+            raise ValueError(f"delta must be positive and finite, got {delta}")
+        self.delta = float(delta)  # a NumPy float64 would turn float32 into float64
 
     def forward(self, prediction, target):
         _check_pair(prediction, target)
@@ -240,9 +241,9 @@ class CrossEntropyLoss(Loss):
     """Log-softmax and cross-entropy in one: prediction (N, C, ...) holds logits.
 
     target: class indices (N, ...), or class probabilities of the prediction's shape and dtype. label_smoothing: the part of each
-    target that is spread evenly over all classes. The mean over class probabilities divides by N, whatever their weight. The rest, with
-    its errors, is as in NLLLoss; ValueError also for label_smoothing outside [0, 1], and for class probabilities with an ignore_index
-    that is a class.
+    target that is spread evenly over all classes. The mean over class probabilities divides by the number of examples (of
+    pixels, for images), whatever their weight. The rest, with its errors, is as in NLLLoss; ValueError also for label_smoothing
+    outside [0, 1], and for class probabilities with an ignore_index that is a class.
     """
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -251,7 +252,7 @@ class CrossEntropyLoss(Loss):
             check_array("weight", weight, (None,))
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
-        self.weight, self.ignore_index, self.label_smoothing = weight, ignore_index, label_smoothing
+        self.weight, self.ignore_index, self.label_smoothing = weight, ignore_index, float(label_smoothing)
 
     def forward(self, prediction, target):
         check_array("prediction", prediction)
@@ -282,6 +283,8 @@ class KLDivLoss(Loss):
     """
 
     def __init__(self, reduction="mean", log_target=False):
+        if reduction not in ("batchmean", "mean", "sum", "none"):
+            raise ValueError(f'reduction must be "batchmean", "mean", "sum" or "none", got {reduction!r}')
         super().__init__("mean" if reduction == "batchmean" else reduction)
         self.per_example, self.log_target = reduction == "batchmean", log_target
 

@@ -132,8 +132,10 @@ X, CLASSES = np.ones((4, 3)), np.array([0, 1, 2, 0])
     ["make", "arguments", "error", "message"],
     [
         (lambda: L1Loss("median"), None, ValueError, "reduction must be"),
-        (lambda: HuberLoss(delta=0.0), None, ValueError, "delta must be positive, got 0.0"),
+        (lambda: HuberLoss(delta=0.0), None, ValueError, "delta must be positive and finite, got 0.0"),
         (lambda: HuberLoss(delta=np.nan), None, ValueError, "delta must be positive"),
+        (lambda: HuberLoss(delta=np.inf), None, ValueError, "delta must be positive and finite"),
+        (lambda: KLDivLoss("mena"), None, ValueError, "batchmean.*got 'mena'"),
         (lambda: CrossEntropyLoss(label_smoothing=1.5), None, ValueError, "label_smoothing must lie in"),
         (lambda: CrossEntropyLoss(weight=[1.0, 2.0]), None, TypeError, "weight must be a float32 or float64 array, got list"),
         (lambda: NLLLoss(weight=np.ones((1, 3))), None, ValueError, r"weight must have the shape \(N\)"),
@@ -196,6 +198,12 @@ def test_weights_are_cast_and_left_alone():
         loss.forward(x, target)
         assert loss.backward().dtype == np.float32
         assert weight.dtype == np.float64 and weight.tolist() == [1, 2, 3]
+
+
+def test_numpy_floats_as_options_keep_float32():
+    x = X.astype(np.float32)
+    for loss, target in ((HuberLoss("none", np.float64(0.5)), x - 2), (CrossEntropyLoss(reduction="none", label_smoothing=np.float64(0.1)), CLASSES)):
+        assert loss.forward(x, target).dtype == loss.backward().dtype == np.float32
 
 
 def test_a_gradient_of_another_shape_is_refused():

@@ -54,7 +54,7 @@ class LeakyReLU(Elementwise):
 
     def __init__(self, negative_slope=0.01):
         super().__init__()
-        self.negative_slope = negative_slope
+        self.negative_slope = float(negative_slope)  # a np.float64 would turn float32 into float64
 
     def value(self, x):
         return np.where(x > 0, x, self.negative_slope * x)  # eq. activations-leaky
@@ -102,7 +102,7 @@ class ELU(Elementwise):
 
     def __init__(self, alpha=1.0):
         super().__init__()
-        self.alpha = alpha
+        self.alpha = float(alpha)
 
     def value(self, x):
         return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))  # eq. activations-elu
@@ -118,7 +118,7 @@ class CELU(Elementwise):
         super().__init__()
         if not alpha > 0:
             raise ValueError(f"alpha must be positive, got {alpha}")
-        self.alpha = alpha
+        self.alpha = float(alpha)
 
     def value(self, x):
         return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0) / self.alpha))  # eq. activations-elu
@@ -137,7 +137,7 @@ class Softplus(Elementwise):
         super().__init__()
         if not beta > 0:
             raise ValueError(f"beta must be positive, got {beta}")
-        self.beta, self.threshold = beta, threshold
+        self.beta, self.threshold = float(beta), float(threshold)
 
     def value(self, x):
         z = self.beta * x
@@ -153,7 +153,7 @@ class Swish(Elementwise):
 
     def __init__(self, beta=1.0):
         super().__init__()
-        self.beta = beta
+        self.beta = float(beta)
 
     def value(self, x):
         return x * expit(self.beta * x)  # eq. activations-swish
@@ -298,13 +298,13 @@ class SwiGLU(Layer):
 
     def __init__(self, dim=-1):
         super().__init__()
-        self.dim, self.silu = dim, SiLU()
+        self.dim, self.switch = dim, SiLU()
 
     def forward(self, x):
         a, self.b = _halves(x, self.dim)
-        self.gate = self.silu.forward(a)
+        self.gate = self.switch.forward(a)
         return self.gate * self.b  # eq. activations-glu
 
     def backward(self, dy):
         check_array("dy", dy, self.b.shape, self.b.dtype)
-        return np.concatenate([self.silu.backward(dy * self.b), dy * self.gate], axis=self.dim)
+        return np.concatenate([self.switch.backward(dy * self.b), dy * self.gate], axis=self.dim)

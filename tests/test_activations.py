@@ -87,6 +87,13 @@ def test_several_inputs(n, m, k, seed):
         check_layer(SwiGLU(dim), lambda t, d=dim: torch.nn.functional.silu(t.chunk(2, d)[0]) * t.chunk(2, d)[1], x, device="cpu", numerical=False)
 
 
+def test_float64_parameters_leave_float32_alone():
+    one, x = np.float64(1.5), np.array([-2.0, 0.5], np.float32)
+    for layer in (LeakyReLU(one), ELU(one), CELU(one), Softplus(one, one), Swish(one)):
+        y = layer.forward(x)
+        assert y.dtype == layer.backward(y).dtype == np.float32
+
+
 def test_maxout_passes_the_gradient_once_and_nan_on():
     layer = Maxout(2)
     layer.forward(np.ones((1, 4)))

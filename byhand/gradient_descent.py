@@ -19,7 +19,7 @@ def descend(gradient, x, lr, steps):
     """The path of gradient descent with a constant step: x (n,) to an array (steps + 1, n) that begins with x.
 
     gradient maps an array of x's shape to one of the same shape. The path may run to infinity where lr is too large.
-    Raises TypeError unless x is a float array, ValueError for a negative number of steps.
+    Raises TypeError unless x is a float array, ValueError for a negative number of steps or a gradient of another shape.
     """
     check_array("x", x)
     if steps < 0:
@@ -27,7 +27,10 @@ def descend(gradient, x, lr, steps):
     path = np.empty((steps + 1, *x.shape), dtype=x.dtype)
     path[0] = x
     for k in range(steps):
-        path[k + 1] = path[k] - lr * gradient(path[k])  # eq. gradient-descent-update
+        g = np.asarray(gradient(path[k].copy()))
+        if g.shape != x.shape:
+            raise ValueError(f"the gradient must have the shape {x.shape}, got {g.shape}")
+        path[k + 1] = path[k] - lr * g  # eq. gradient-descent-update
     return path
 
 # %% ../book/gradient_descent.ipynb #24a332d0
@@ -72,7 +75,7 @@ def numerical_hessian(gradient, x, step=None):
     """The Hessian (n, n) at x (n,) by central differences of a gradient function, made symmetric.
 
     It costs 2n gradients. step is eps^(1/3) * max(1, |x|) by default, eps that of x's dtype, which the result has. Raises
-    TypeError unless x is a float array, ValueError unless it is a vector.
+    TypeError unless x is a float array, ValueError unless x and the gradients are vectors of one length.
     """
     check_array("x", x, (None,))
     if step is None:
@@ -82,7 +85,10 @@ def numerical_hessian(gradient, x, step=None):
         forward, backward = x.copy(), x.copy()
         forward[i] += steps[i]
         backward[i] -= steps[i]
-        hessian[i] = (gradient(forward) - gradient(backward)) / (forward[i] - backward[i])
+        up, down = np.array(gradient(forward.copy())), np.array(gradient(backward.copy()))  # copies: it may use one array again
+        if up.shape != x.shape or down.shape != x.shape:
+            raise ValueError(f"the gradient must have the shape {x.shape}, got {up.shape}")
+        hessian[i] = (up - down) / (forward[i] - backward[i])
     return (hessian + hessian.T) / 2
 
 # %% ../book/gradient_descent.ipynb #2294aa03
@@ -90,19 +96,21 @@ def lr_range_test(model, loss, x, y, *, lrs, batch_size, rng):
     """Losses of the mini-batches met by a training run with a growing learning rate; returns them, shape (len(lrs),).
 
     lrs are the rates of the steps, in rising order; x (N, ...) and y (N, ...); batches are drawn by rng. The run ends, and the
-    remaining losses are infinite, once a loss is not finite or more than 4 times the first. The model is not changed. Raises ValueError
-    unless the rates rise and are positive and 1 <= batch_size <= N. Source: Smith, 2017.
+    remaining losses are infinite, once a loss is not finite or more than 4 times the first; losses below 0 are not meant. The model is not
+    changed. Raises ValueError unless the rates are positive, finite and rising, y has N entries and 1 <= batch_size <= N. Source: Smith, 2017.
     """
     lrs = np.asarray(lrs, dtype=float)
-    if lrs.ndim != 1 or len(lrs) == 0 or not np.all(np.diff(lrs, prepend=0.0) > 0):
-        raise ValueError("lrs must be a list of positive rates in rising order")
+    if lrs.ndim != 1 or len(lrs) == 0 or not np.all(np.isfinite(lrs)) or not np.all(np.diff(lrs, prepend=0.0) > 0):
+        raise ValueError("lrs must be a list of positive, finite rates in rising order")
+    if len(x) != len(y):
+        raise ValueError(f"x and y must have equally many entries, got {len(x)} and {len(y)}")
     if not 1 <= batch_size <= len(x):
         raise ValueError(f"batch_size must lie between 1 and {len(x)}, got {batch_size}")
     model, loss, losses = copy.deepcopy(model), copy.deepcopy(loss), np.full(len(lrs), np.inf)
     for k, lr in enumerate(lrs):
         batch = rng.choice(len(x), batch_size, replace=False)
         value = loss.forward(model.forward(x[batch]), y[batch])
-        if not value <= 4 * losses[0]:
+        if not (math.isfinite(value) and value <= 4 * losses[0]):
             break
         losses[k] = value
         model.backward(loss.backward())
@@ -229,6 +237,9 @@ class _OneVector:
         """Loss and gradient (n,) for the parameters as they are."""
         value, grads = closure()
         self.evaluations += 1
+        missing = self.params.keys() - grads.keys()
+        if missing:
+            raise ValueError(f"the closure gives no gradient of {', '.join(sorted(missing))}")
         for name, param in self.params.items():
             check_array(f"the gradient of {name}", grads[name], param.shape, param.dtype)
         return float(value), flatten({name: grads[name] for name in self.params})

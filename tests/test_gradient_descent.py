@@ -178,11 +178,30 @@ def test_lr_range_test_ends_with_infinity_and_spares_the_model():
     assert np.isfinite(losses[0]) and losses[-1] == np.inf and np.all(np.diff(np.isinf(losses).astype(int)) >= 0)
 
 
+def test_hessian_of_a_gradient_that_uses_one_array_again():
+    buffer = np.zeros(3)
+
+    def gradient(x):
+        buffer[...] = 2 * x
+        return buffer
+
+    assert np.allclose(numerical_hessian(gradient, np.ones(3)), 2 * np.eye(3))
+
+
+def test_lr_range_test_of_an_infinite_first_loss_is_infinite():
+    rng = np.random.default_rng(0)
+    with np.errstate(all="ignore"):
+        losses = lr_range_test(Sequential(Linear(1, 1, rng=rng)), MSELoss(), np.full((4, 1), 1e200), np.zeros((4, 1)), lrs=[1e-3, 1e-2], batch_size=2, rng=rng)
+    assert np.all(losses == np.inf)
+
+
 def test_bad_input_is_refused():
     x = np.zeros(2)
     for error, call in [
         (TypeError, lambda: descend(lambda x: x, np.zeros(2, dtype=int), 0.1, 3)),
         (ValueError, lambda: descend(lambda x: x, x, 0.1, -1)),
+        (ValueError, lambda: descend(lambda x: x[:1], x, 0.1, 3)),
+        (ValueError, lambda: numerical_hessian(lambda x: x[:1], x)),
         (TypeError, lambda: numerical_hessian(lambda x: x, [0.0, 1.0])),
         (ValueError, lambda: numerical_hessian(lambda x: x, np.zeros((2, 2)))),
         (ValueError, lambda: LBFGS({})),
@@ -195,10 +214,13 @@ def test_bad_input_is_refused():
         (ValueError, lambda: LBFGS({"x": x}, line_search_fn="armijo")),
         (ValueError, lambda: LBFGS({"x": x}).step(lambda: (0.0, {"x": np.zeros(3)}))),
         (TypeError, lambda: LBFGS({"x": x}).step(lambda: (0.0, {"x": np.zeros(2, dtype=np.float32)}))),
+        (ValueError, lambda: LBFGS({"x": x}).step(lambda: (0.0, {}))),
         (ValueError, lambda: strong_wolfe(lambda t: Trial(t, t, 1.0), 1.0, Trial(0.0, 0.0, 1.0))),
         (ValueError, lambda: strong_wolfe(lambda t: Trial(t, -t, -1.0), 0.0, Trial(0.0, 0.0, -1.0))),
         (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(4), lrs=[0.1, 0.01], batch_size=2, rng=None)),
         (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(4), lrs=[0.1], batch_size=5, rng=None)),
+        (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(4), lrs=[0.1, math.inf], batch_size=2, rng=None)),
+        (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(3), lrs=[0.1], batch_size=2, rng=None)),
     ]:
         with pytest.raises(error):
             call()

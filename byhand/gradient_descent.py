@@ -55,7 +55,7 @@ def objective(model, loss, x, y):
     """The loss of a model on x (N, ...) and y (N, ...) as a function of its parameters.
 
     Returns a function of a vector (n,), as flatten(model.params) makes it, that gives (loss, gradient (n,)). It works on a
-    copy: the model keeps its parameters.
+    copy: the model keeps its parameters. The vector is rounded to their dtype, which the gradient has.
     """
     model, loss = copy.deepcopy(model), copy.deepcopy(loss)
     params = model.params

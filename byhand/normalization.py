@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['Scaler', 'MinMaxScaler', 'StandardScaler', 'RobustScaler', 'Whitening', 'standardize', 'standardize_backward',
            'Normalization', 'RunningNormalization', 'BatchNorm1d', 'BatchNorm2d', 'fold_batch_norm', 'LayerNorm',
-           'RMSNorm', 'GroupNorm', 'InstanceNorm1d', 'InstanceNorm2d', 'GroupedLinear', 'GroupedCrossEntropyLoss']
+           'RMSNorm', 'GroupNorm', 'InstanceNorm1d', 'InstanceNorm2d', 'StackedBatchNorm']
 
 # %% ../book/normalization.ipynb #6c4e6009
 import copy
@@ -11,8 +11,7 @@ import math
 
 import numpy as np
 
-from .backprop import Layer, Linear, Loss, check_array
-from .losses import CrossEntropyLoss
+from .backprop import Layer, Linear, check_array
 
 # %% ../book/normalization.ipynb #c48d417f
 class Scaler:
@@ -26,8 +25,9 @@ class Scaler:
         check_array("x", x, (None, None))
         if len(x) == 0:
             raise ValueError("fit needs at least one example")
-        self.shift_, scale = self.statistics(x)
-        self.scale_ = np.where(scale == 0, 1, scale).astype(x.dtype)
+        shift, scale = self.statistics(x.astype(np.float64))
+        scale = np.where((scale == 0) | (np.ptp(x, axis=0) == 0), 1, scale)  # the std of equal values may be round-off
+        self.shift_, self.scale_ = shift.astype(x.dtype), scale.astype(x.dtype)
         return self
 
     def _fitted(self, x):
@@ -66,7 +66,7 @@ class RobustScaler(Scaler):
 
     def statistics(self, x):
         low, middle, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
-        return middle.astype(x.dtype), high - low
+        return middle, high - low
 
 # %% ../book/normalization.ipynb #45df3a00
 class Whitening:
@@ -83,9 +83,11 @@ class Whitening:
 
     def fit(self, x):
         check_array("x", x, (None, None))
+        if len(x) == 0:
+            raise ValueError("fit needs at least one example")
         self.mean_ = x.mean(axis=0)
         centred = x - self.mean_
-        variances, directions = np.linalg.eigh(centred.T @ centred / max(len(x), 1))
+        variances, directions = np.linalg.eigh(centred.T @ centred / len(x))
         variances = variances + self.eps
         if not variances.min() > x.shape[1] * np.finfo(x.dtype).eps * max(variances.max(), self.eps):
             raise ValueError("the covariance is singular: drop constant features, give more examples, or an eps")
@@ -95,6 +97,8 @@ class Whitening:
         return self
 
     def transform(self, x):
+        if not hasattr(self, "matrix_"):
+            raise ValueError("Whitening knows no data yet: call fit with the training set first")
         check_array("x", x, (None, len(self.mean_)), self.mean_.dtype)
         return (x - self.mean_) @ self.matrix_
 
@@ -365,57 +369,14 @@ class InstanceNorm2d(InstanceNorm1d):
     ranks = (4,)
 
 # %% ../book/normalization.ipynb #3faeb788
-class GroupedLinear(Layer):
-    """Fully connected layers side by side: x (N, groups * in_features) to y (N, groups * out_features), each on its own part.
-
-    params: "weight" (groups, out_features, in_features) and, unless bias is False, "bias" (groups, out_features), each group drawn from its
-    generator in rngs as Linear draws. Raises TypeError and ValueError for an input that does not fit.
-    """
-
-    def __init__(self, in_features, out_features, bias=True, *, rngs, dtype=np.float64):
-        super().__init__()
-        layers = [Linear(in_features, out_features, bias, rng=rng, dtype=dtype) for rng in rngs]
-        if not layers:
-            raise ValueError("rngs must hold a generator for each group")
-        self.params = {name: np.stack([layer.params[name] for layer in layers]) for name in layers[0].params}
+class StackedBatchNorm(BatchNorm1d):
+    """BatchNorm1d for S networks side by side, x (N, S, D) as in StackedLinear; num_features is S * D. Otherwise as BatchNorm1d."""
 
     def forward(self, x):
-        groups, _, in_features = (weight := self.params["weight"]).shape
-        check_array("x", x, (None, groups * in_features), weight.dtype)
-        self.x = x.reshape(len(x), groups, in_features).swapaxes(0, 1)
-        y = np.matmul(self.x, weight.swapaxes(1, 2))
-        if "bias" in self.params:
-            y += self.params["bias"][:, None]
-        return y.swapaxes(0, 1).reshape(len(x), -1)
+        check_array("x", x, (None, None, None))
+        self.shape = x.shape
+        return super().forward(x.reshape(len(x), math.prod(x.shape[1:]))).reshape(x.shape)
 
     def backward(self, dy):
-        groups, out_features, _ = (weight := self.params["weight"]).shape
-        check_array("dy", dy, (self.x.shape[1], groups * out_features), weight.dtype)
-        dy = dy.reshape(len(dy), groups, out_features).swapaxes(0, 1)
-        self.grads["weight"] = np.matmul(dy.swapaxes(1, 2), self.x)
-        if "bias" in self.params:
-            self.grads["bias"] = dy.sum(axis=1)
-        return np.matmul(dy, weight).swapaxes(0, 1).reshape(dy.shape[1], -1)
-
-# %% ../book/normalization.ipynb #15ace53d
-class GroupedCrossEntropyLoss(Loss):
-    """The sum over groups of the mean cross-entropy: prediction (N, groups * K) of logits, target (N, groups) of class indices.
-
-    backward(dy=1.0) is the gradient of the prediction. `losses` keeps each example's loss, (N, groups). Raises ValueError and TypeError for
-    targets that do not fit.
-    """
-
-    def __init__(self):
-        super().__init__()  # reduction="mean"
-        self.loss = CrossEntropyLoss(reduction="none")
-
-    def forward(self, prediction, target):
-        if prediction.ndim != 2 or target.ndim != 2 or len(target) != len(prediction) or prediction.shape[1] % target.shape[1]:
-            raise ValueError(f"expected shapes (N, groups * K) and (N, groups), got {prediction.shape} and {target.shape}")
-        self.shape = (*target.shape, prediction.shape[1] // target.shape[1])
-        self.losses = self.loss.forward(prediction.reshape(self.shape).swapaxes(1, 2), target)
-        return float(self.losses.sum()) / len(target)
-
-    def backward(self, dy=1.0):
-        upstream = np.full(self.shape[:2], dy / self.shape[0], self.losses.dtype)
-        return self.loss.backward(upstream).swapaxes(1, 2).reshape(self.shape[0], -1)
+        check_array("dy", dy, self.shape)
+        return super().backward(dy.reshape(self.normalized.shape)).reshape(dy.shape)

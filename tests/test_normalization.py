@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sklearn import preprocessing
 
 from byhand import normalization as by
-from byhand.backprop import Linear, train
+from byhand.backprop import Linear, Sequential, train
+from byhand.initialization import SideBySide, stack
 from byhand.lab import check_layer, relative_error
 from byhand.losses import CrossEntropyLoss
 
@@ -143,16 +144,34 @@ def test_whitening(kind, dtype):
 
 
 def test_networks_side_by_side_are_networks_alone():
-    rngs, x, y = np.random.default_rng(0).spawn(3), draw(2, (20, 3, 4)), np.random.default_rng(3).integers(0, 5, (20, 3))
-    grouped = by.GroupedLinear(4, 5, rngs=rngs)
-    alone = [Linear(4, 5, rng=rng) for rng in np.random.default_rng(0).spawn(3)]
-    losses = train(grouped, by.GroupedCrossEntropyLoss(), x.reshape(20, 12), y, lr=0.1, epochs=2, batch_size=6, rng=np.random.default_rng(4))
+    x, y = draw(2, (20, 3, 4)), np.random.default_rng(3).integers(0, 5, (20, 3))
+    alone = [Sequential(Linear(4, 5, rng=rng), by.BatchNorm1d(5)) for rng in np.random.default_rng(0).spawn(3)]
+    together = Sequential(*stack([Sequential(model.layers[0]) for model in alone]).layers, by.StackedBatchNorm(15))
+    losses = train(together, SideBySide(CrossEntropyLoss(reduction="sum")), x, y, lr=0.1, epochs=2, batch_size=6, rng=np.random.default_rng(4))
     total = 0
-    for g, layer in enumerate(alone):
-        total = total + train(layer, CrossEntropyLoss(), x[:, g], y[:, g], lr=0.1, epochs=2, batch_size=6, rng=np.random.default_rng(4))
-        assert relative_error(grouped.params["weight"][g], layer.params["weight"]) < 1e-12
-        assert relative_error(grouped.params["bias"][g], layer.params["bias"]) < 1e-12
+    for g, model in enumerate(alone):
+        total = total + train(model, CrossEntropyLoss(), np.ascontiguousarray(x[:, g]), y[:, g], lr=0.1, epochs=2, batch_size=6, rng=np.random.default_rng(4))
+        part = slice(5 * g, 5 * g + 5)
+        assert relative_error(together.params["0.weight"][g], model.params["0.weight"]) < 1e-12
+        assert relative_error(together.params["1.weight"][part], model.params["1.weight"]) < 1e-12
+        assert relative_error(together.buffers["1.running_var"][part], model.buffers["1.running_var"]) < 1e-12
+        evaluated = together.eval().forward(x)[:, g]
+        assert relative_error(evaluated, model.eval().forward(np.ascontiguousarray(x[:, g]))) < 1e-12
     assert relative_error(losses, total) < 1e-12
+
+
+def test_scalers_only_shift_features_that_are_constant_but_for_round_off():
+    for dtype in (np.float32, np.float64):
+        x = np.column_stack([np.full(10, 0.1), np.full(10, 1e8 + 0.3), np.arange(10)]).astype(dtype)
+        for scaler in (by.StandardScaler(), by.MinMaxScaler(), by.RobustScaler()):
+            scaled = scaler.fit_transform(x)
+            assert scaled.dtype == dtype and np.abs(scaled[:, :2]).max() < 1e-6
+            assert np.array_equal(scaler.scale_[:2], np.ones(2))
+
+
+def test_float32_scaler_keeps_the_mean_of_a_large_feature():
+    x = (1e4 + draw(5, (100000, 1))).astype(np.float32)
+    assert abs(by.StandardScaler().fit_transform(x).astype(np.float64).std() - 1) < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -172,7 +191,8 @@ def test_networks_side_by_side_are_networks_alone():
         (by.RMSNorm(3), np.ones((4, 2)), ValueError, r"\(..., 3\)"),
         (by.GroupNorm(2, 4), np.ones((4, 3)), ValueError, r"\(N, 4, ...\)"),
         (by.GroupNorm(4, 4), np.ones((1, 4)), ValueError, "more than one value"),
-        (by.GroupedLinear(2, 3, rngs=np.random.default_rng(0).spawn(2)), np.ones((4, 3)), ValueError, r"\(N, 4\)"),
+        (by.StackedBatchNorm(6), np.ones((4, 6)), ValueError, "must have the shape"),
+        (by.StackedBatchNorm(6), np.ones((4, 2, 2)), ValueError, r"\(N, 6, ...\)"),
     ],
 )
 def test_layers_refuse(layer, x, error, message):
@@ -189,14 +209,14 @@ def test_layers_refuse(layer, x, error, message):
         (lambda: by.BatchNorm1d(3, momentum=1.5), "momentum"),
         (lambda: by.GroupNorm(2, 3), "must divide"),
         (lambda: by.GroupNorm(0, 3), "must divide"),
-        (lambda: by.GroupedLinear(2, 3, rngs=[]), "generator for each group"),
+        (lambda: by.Whitening().transform(np.ones((2, 2))), "call fit"),
         (lambda: by.Whitening("cholesky"), "kind must be"),
         (lambda: by.MinMaxScaler().transform(np.ones((2, 2))), "call fit"),
         (lambda: by.StandardScaler().fit(np.ones((0, 2))), "at least one example"),
         (lambda: by.StandardScaler().fit(np.ones((3, 2))).transform(np.ones((3, 4))), r"\(N, 2\)"),
         (lambda: by.fold_batch_norm(Linear(2, 3, rng=np.random.default_rng(0)), by.BatchNorm1d(2)), "of 3 features"),
         (lambda: by.fold_batch_norm(Linear(2, 3, rng=np.random.default_rng(0)), by.BatchNorm1d(3, track_running_stats=False)), "running statistics"),
-        (lambda: by.GroupedCrossEntropyLoss().forward(np.ones((4, 5)), np.zeros((4, 2), int)), "groups"),
+        (lambda: by.Whitening().fit(np.ones((0, 2))), "at least one example"),
     ],
 )
 def test_values_refused(make, message):

@@ -295,15 +295,17 @@ class Lion(Optimizer):
 
 # %% ../book/optimizers.ipynb #9ac784f7
 def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1e-7):
-    """Bring all singular values of a (M, D) matrix near 1 by matrix products (Jordan et al., 2024); shape and dtype are kept."""
+    """Bring all singular values of a (…, M, D) matrix, or stack of them, near 1 by matrix products (Jordan et al., 2024); shape and dtype are kept."""
     a, b, c = coefficients
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / max(math.sqrt(float((x * x).sum())), eps)
+    if matrix.ndim < 2:
+        raise ValueError(f"expected a matrix, got the shape {matrix.shape}")
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.swapaxes(-1, -2) if tall else matrix
+    x = x / np.maximum(np.sqrt((x * x).sum(axis=(-2, -1), keepdims=True)), eps)
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.swapaxes(-1, -2)
         x = a * x + (b * gram + c * gram @ gram) @ x  # eq. optimizers-newton-schulz
-    return x.T if tall else x
+    return x.swapaxes(-1, -2) if tall else x
 
 # %% ../book/optimizers.ipynb #d91b8dd8
 class Muon(Optimizer):
@@ -427,7 +429,7 @@ class CosineAnnealingWarmRestarts(CosineAnnealingLR):
 
 # %% ../book/optimizers.ipynb #bcf44077
 class SequentialLR(LambdaLR):
-    """One schedule after the other: schedulers[i] from milestones[i - 1] on, where its own time begins at 0."""
+    """One schedule after the other: schedulers[i] from milestones[i - 1] on, where its own time begins at 0, its momentum included."""
 
     def __init__(self, optimizer, schedulers, milestones):
         if len(milestones) != len(schedulers) - 1 or list(milestones) != sorted(milestones):
@@ -435,9 +437,18 @@ class SequentialLR(LambdaLR):
         self.schedulers, self.starts = list(schedulers), [0, *milestones]
         super().__init__(optimizer, None)
 
-    def lr_at(self, t):
+    def active(self, t):
+        """The schedule in force after t steps, and its own time."""
         i = max(i for i, start in enumerate(self.starts) if t >= start)
-        return self.schedulers[i].lr_at(t - self.starts[i])
+        return self.schedulers[i], t - self.starts[i]
+
+    def lr_at(self, t):
+        schedule, own_time = self.active(t)
+        return schedule.lr_at(own_time)
+
+    def apply(self):
+        schedule, schedule.t = self.active(self.t)
+        schedule.apply()
 
 # %% ../book/optimizers.ipynb #703b6d6b
 class OneCycleLR(LambdaLR):

@@ -105,6 +105,10 @@ def test_newton_schulz(rows, columns, dtype, scale):
     sizeable = sigma / np.linalg.norm(sigma) > 0.01
     assert (along[sizeable] > 0.6).all() and (along < 1.3).all()
     assert np.array_equal(newton_schulz(np.zeros((rows, columns), dtype)), np.zeros((rows, columns), dtype))
+    stack = newton_schulz(np.stack([matrix, np.zeros_like(matrix), -5 * matrix]))
+    assert stack.dtype == dtype and not stack[1].any() and relative_error(stack[0], result) < 1e-3 and relative_error(stack[2], -result) < 1e-3
+    with pytest.raises(ValueError, match="matrix"):
+        newton_schulz(matrix[0])
 
 
 @pytest.mark.parametrize("shape, adjust, factor", [((6, 3), None, math.sqrt(2)), ((3, 6), "original", 1.0), ((3, 6), "match_rms_adamw", 0.2 * math.sqrt(6))])
@@ -182,6 +186,18 @@ def test_one_cycle_against_torch(total, top, strategy, cycle):
 def test_plateau_against_torch(metrics, mode, threshold_mode, patience, cooldown, factor):
     settings = {"mode": mode, "threshold_mode": threshold_mode, "patience": patience, "cooldown": cooldown, "factor": factor, "threshold": 0.1, "min_lr": 1e-3}
     agree(lambda o: ReduceLROnPlateau(o, **settings), lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, **settings), metrics)
+
+
+def test_a_cycle_in_a_sequence_sets_the_momentum_too():
+    ours, alone = (SGD({"w": np.zeros(1)}, lr=0.3, momentum=0.9) for _ in range(2))
+    sequence = SequentialLR(ours, [LinearLR(ours, total_iters=7), OneCycleLR(ours, 0.7, 40)], [7])
+    for _ in range(7):
+        sequence.step()
+    cycle = OneCycleLR(alone, 0.7, 40)
+    for _ in range(40):
+        assert (ours.lr, ours.momentum) == (alone.lr, alone.momentum) and ours.lr == sequence.lr_at(sequence.t)
+        sequence.step()
+        cycle.step()
 
 
 def test_one_cycle_ends():

@@ -67,6 +67,7 @@
     soon();
     window.addEventListener("resize", soon);
     window.MathJax?.startup?.promise?.then(soon);
+    document.fonts.addEventListener("loadingdone", soon);  // a formula may outgrow its line when its font arrives
     const article = document.querySelector(".bd-article") || document.body;
     new MutationObserver(soon).observe(article, { childList: true, subtree: true, characterData: true });
   });

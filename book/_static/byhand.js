@@ -35,7 +35,8 @@
   const KIND = [["div.math, mjx-container", "formula"], [".pst-scrollable-table-container, .byhand-check, .text_html", "table"]];
   const reachWide = () => {
     for (const element of document.querySelectorAll(WIDE)) {
-      if (element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).overflowX !== "visible") {
+      const scrolls = element.scrollWidth > element.clientWidth + 1 || element.scrollHeight > element.clientHeight + 1;  // or a tall formula, upwards
+      if (scrolls && getComputedStyle(element).overflowX !== "visible") {
         const kind = (KIND.find(([selector]) => element.matches(selector)) || ["", "box"])[1];
         set(element, "tabindex", "0");
         set(element, "role", "group");

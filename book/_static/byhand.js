@@ -35,7 +35,7 @@
   const KIND = [["div.math, mjx-container", "formula"], [".pst-scrollable-table-container, .byhand-check, .text_html", "table"]];
   const reachWide = () => {
     for (const element of document.querySelectorAll(WIDE)) {
-      const scrolls = element.scrollWidth > element.clientWidth + 1 || element.scrollHeight > element.clientHeight + 1;  // or a tall formula, upwards
+      const scrolls = element.scrollWidth > element.clientWidth + 1 || element.matches('mjx-container[display="true"]');  // widths of formulas settle late: each displayed one is a stop
       if (scrolls && getComputedStyle(element).overflowX !== "visible") {
         const kind = (KIND.find(([selector]) => element.matches(selector)) || ["", "box"])[1];
         set(element, "tabindex", "0");

@@ -349,6 +349,38 @@ def test_digits():
         lab.digits(0, n_train=1700, n_test=100)
 
 
+@given(st.sampled_from(["0123456789", "aB7", "m", "Il1"]), st.integers(1, 9))
+def test_rendered(characters, size):
+    images, labels, names = lab.rendered(characters, size, lab.TEXT_FONTS[::8])
+    assert images.shape == (len(names) * len(characters), size, size) and images.dtype == np.float64
+    assert images.min() >= 0 and images.max() <= 1 and np.all(16 * images == np.round(16 * images))
+    assert labels.tolist() == list(range(len(characters))) * len(names) and names == list(lab.TEXT_FONTS[::8])
+    assert size < 4 or images.any(axis=(1, 2)).all()
+
+
+def test_every_text_font_draws_every_letter_and_digit():
+    images, labels, names = lab.rendered("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+    assert names == list(lab.TEXT_FONTS)
+    for letter in np.unique(labels):  # all fonts mean the same by a character: no symbol, no box; thin against bold is the worst
+        alike = np.corrcoef(images[labels == letter].mean(axis=0).ravel(), images[labels == letter].reshape(len(names), -1))[0, 1:]
+        assert np.median(alike) > 0.6, letter
+
+
+def test_rendered_stands_upright_with_its_holes_open():
+    images, labels, names = lab.rendered("0L7", 16, ["DejaVuSans"])
+    zero, ell, seven = images
+    assert zero[8, 8] == 0 and zero[8].max() == 1  # a hole, and ink around it
+    assert ell[-2:].sum() > ell[:2].sum() and ell[:, :8].sum() > ell[:, 8:].sum() and seven[:2].sum() > seven[-2:].sum()
+    assert images.any(axis=2).all()  # the height is filled
+
+
+def test_rendered_leaves_fonts_out_and_refuses():
+    assert lab.rendered(fonts=["STIXNonUni", "cmr10", "no such font"])[2] == ["cmr10"]
+    for arguments in (("00",), ("é",), ("",), ("1-",), ("1", 0), ("1", 8, ["STIXNonUni"])):
+        with pytest.raises(ValueError):
+            lab.rendered(*arguments)
+
+
 @pytest.fixture
 def server(tmp_path):
     """Two mirrors on the loopback interface: /dead always fails, /good serves the files of a small data set."""

@@ -201,6 +201,24 @@ def pooling_starts(n_in, n_out, kernel_size, u):
         starts[..., :-1] = np.floor((i + u[..., None]) * a) - np.floor(u * a)[..., None]  # eq. regularization-pooling
     return starts
 
+
+def _window_places(top, left, kernel_size, width):
+    """Places of the windows' entries in images of this width, flattened: (N, C, oH * oW, kH * kW)."""
+    rows, columns = (start[..., None] + np.arange(k) for start, k in zip((top, left), kernel_size))
+    places = rows[:, :, :, None, :, None] * width + columns[:, :, None, :, None, :]
+    return places.reshape(*top.shape[:2], top.shape[2] * left.shape[2], -1)
+
+
+def _draw_windows(x, sizes, kernel_size, regions, rng):
+    """The mask of FractionalMaxPool2d, and where its windows begin along height, (N, C, oH), and width, (N, C, oW)."""
+    u = np.minimum(rng.random((*x.shape[:2], 2)).astype(x.dtype), np.nextafter(x.dtype.type(1), x.dtype.type(0)))
+    starts = [pooling_starts(n, size, k, u[..., i]) for n, size, k, i in zip(x.shape[2:], sizes, kernel_size, (1, 0))]
+    if regions == "pseudorandom":
+        return u, starts
+    steps = [rng.permuted(np.diff(start), axis=-1) for start in starts]
+    starts = [np.insert(np.cumsum(step, axis=-1), 0, 0, axis=-1) for step in steps]
+    return np.concatenate(starts, axis=-1), starts
+
 # %% ../book/regularization.ipynb #1942ca1d
 class FractionalMaxPool2d(Layer):
     """Max pooling of x (N, C, H, W) over windows that begin at random places, to an output size between that of two whole strides.
@@ -224,28 +242,15 @@ class FractionalMaxPool2d(Layer):
             raise ValueError(f"output_ratio must lie between 0 and 1, got {output_ratio}")
         self.regions, self.rng = regions, rng
 
-    def draw(self, x, sizes):
-        """Draw the mask, and return where the windows begin along height, (N, C, oH), and width, (N, C, oW)."""
-        self.mask = self.rng.random((*x.shape[:2], 2)).astype(x.dtype)
-        self.mask = np.minimum(self.mask, np.nextafter(x.dtype.type(1), x.dtype.type(0)))
-        starts = [pooling_starts(n, size, k, self.mask[..., i]) for n, size, k, i in zip(x.shape[2:], sizes, self.kernel_size, (1, 0))]
-        if self.regions == "random":
-            steps = [self.rng.permuted(np.diff(start), axis=-1) for start in starts]
-            starts = [np.insert(np.cumsum(step, axis=-1), 0, 0, axis=-1) for step in steps]
-            self.mask = np.concatenate(starts, axis=-1)
-        return starts
-
     def forward(self, x):
         check_array("x", x, (None, None, None, None))
         n, c, height, width = self.shape = x.shape
         self.dtype = x.dtype
         self.sizes = sizes = self.output_size or tuple(int(n * ratio) for n, ratio in zip(x.shape[2:], self.output_ratio))
-        for size, k, length in zip(sizes, self.kernel_size, x.shape[2:]):
-            if size < 1 or k < 1 or k + size - 1 > length:
-                raise ValueError(f"{size} windows of {k} do not fit into {length} entries: kernel + output - 1 must not exceed the input")
-        rows, columns = (start[..., None] + np.arange(k) for start, k in zip(self.draw(x, sizes), self.kernel_size))
-        places = rows[:, :, :, None, :, None] * width + columns[:, :, None, :, None, :]
-        places = places.reshape(n, c, math.prod(sizes), -1)
+        if any(size < 1 or k < 1 or k + size - 1 > length for size, k, length in zip(sizes, self.kernel_size, x.shape[2:])):
+            raise ValueError(f"{sizes} windows of {self.kernel_size} do not fit into {x.shape[2:]}: windows + kernel_size - 1 must not exceed it")
+        self.mask, starts = _draw_windows(x, sizes, self.kernel_size, self.regions, self.rng)
+        places = _window_places(*starts, self.kernel_size, width)
         windows = np.take_along_axis(x.reshape(n, c, 1, height * width), places, axis=3)
         best = windows.argmax(axis=3, keepdims=True)
         self.places = np.take_along_axis(places, best, axis=3)[..., 0]

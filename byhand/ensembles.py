@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .backprop import check_array
+from .backprop import check_array, check_state
 from .losses import Softmax
 from .normalization import RunningNormalization
 from .regularization import DropConnect, Dropout
@@ -71,8 +71,9 @@ class BiasVarianceCovariance(NamedTuple):
 def bias_variance_covariance(predictions, target):
     """The three terms, averaged over examples, from predictions (R, M, ...): M >= 2 members for each of R training sets.
 
-    target (...) is the truth, of the same dtype. Averages run over the R sets (dividing by R), all members and all pairs. Raises TypeError and
-    ValueError for arrays that do not fit (Ueda and Nakano, 1996).
+    target (...) is the truth, of the same dtype. Averages run over the R sets (dividing by R), all members and all pairs. For few sets bias2 is
+    expected too high, by (covariance + (variance - covariance) / M) / R, and the other two too low by the same: error(m) is not.
+    Raises TypeError and ValueError for arrays that do not fit (Ueda and Nakano, 1996).
     """
     check_array("predictions", predictions)
     if predictions.ndim < 2 or predictions.shape[1] < 2 or predictions.size == 0:
@@ -134,7 +135,7 @@ def _entropy(p):
 def doubt(probabilities):
     """The doubt of an ensemble whose members give the probabilities (M, ..., C), as a Doubt of arrays (...).
 
-    Raises TypeError for anything but a float array, ValueError for another shape or entries outside [0, 1] (Depeweg et al., 2018).
+    The disagreement is a difference, and may round to just below 0. Raises TypeError for anything but a float array, ValueError for another shape or entries outside [0, 1] (Depeweg et al., 2018).
     """
     check_array("probabilities", probabilities)
     if probabilities.ndim < 2 or len(probabilities) == 0:
@@ -181,9 +182,13 @@ class AveragedModel:
 
     def update_parameters(self, model):
         """Take the current state of `model` into the average; KeyError, ValueError or TypeError if it does not fit."""
-        state = model.params | model.buffers
+        state, kept = model.params | model.buffers, self.module.params | self.module.buffers
+        check_state(kept, state)  # NumPy would stretch a (3, 1) to a (3, 2)
+        for name, old in kept.items():
+            if old.dtype.kind == "f" and old.dtype != state[name].dtype:
+                raise TypeError(f"{name} must be {old.dtype}, got {state[name].dtype}")
         if self.n_averaged:
-            for name, old in (self.module.params | (self.module.buffers if self.use_buffers else {})).items():
+            for name, old in (kept if self.use_buffers else self.module.params).items():
                 if old.dtype.kind == "f":
                     state[name] = self.avg_fn(old, state[name], self.n_averaged)
         self.module.load_state(state)

@@ -64,6 +64,15 @@ def test_bias_variance_covariance_over_all_subsets(seed, sets, members, n):
         assert terms.error(m) == pytest.approx(np.mean((np.array(means) - target) ** 2), rel=1e-10)
 
 
+def test_few_training_sets_shift_the_three_terms_and_not_their_sum():
+    r = np.random.default_rng(0)  # bias 1, variance 3, covariance 1; 5 sets of 4 members, over 20000 examples
+    predictions = 1 + r.normal(size=(5, 1, 20000)) + math.sqrt(2) * r.normal(size=(5, 4, 20000))
+    terms = bias_variance_covariance(predictions, np.zeros(20000))
+    shift = (1 + (3 - 1) / 4) / 5
+    assert np.allclose(terms, [1 + shift, 3 - shift, 1 - shift], atol=0.05)
+    assert terms.error(4) == pytest.approx(1 + 3 / 4 + (1 - 1 / 4) * 1, abs=0.05)
+
+
 @given(seeds, dtypes, sizes, st.lists(sizes, max_size=2), st.integers(1, 10), scales)
 def test_combine(seed, dtype, members, shape, classes, scale):
     z = (scale * np.random.default_rng(seed).normal(size=(members, *shape, classes))).astype(dtype)
@@ -220,7 +229,14 @@ def test_bad_input(call, error, message):
 def test_an_average_refuses_another_network():
     r = np.random.default_rng(0)
     average = AveragedModel(Linear(2, 3, rng=r))
-    with pytest.raises(ValueError, match="shape"):
-        average.update_parameters(Linear(3, 3, rng=r))
+    for _ in range(2):  # the first update copies; in the second a (3, 1) could be stretched to a (3, 2)
+        for other in (Linear(3, 3, rng=r), Linear(1, 3, rng=r), Linear(2, 1, rng=r)):
+            with pytest.raises(ValueError, match="shape"):
+                average.update_parameters(other)
+        with pytest.raises(TypeError, match="float64"):
+            average.update_parameters(Linear(2, 3, rng=r, dtype="float32"))
+        with pytest.raises(KeyError):
+            average.update_parameters(Linear(2, 3, bias=False, rng=r))
+        average.update_parameters(Linear(2, 3, rng=r))
     stacked = AveragedModel(stack([Sequential(Linear(2, 3, rng=r)) for _ in range(4)]))
     assert stacked.forward(np.zeros((5, 4, 2))).shape == (5, 4, 3)

@@ -75,7 +75,7 @@ class EarlyStopping:
     """
 
     def __init__(self, patience, min_delta=0.0):
-        if patience < 1 or not min_delta >= 0:
+        if not patience >= 1 or not min_delta >= 0:
             raise ValueError(f"patience must be at least 1 and min_delta at least 0, got {patience} and {min_delta}")
         self.patience, self.min_delta = patience, min_delta
         self.best_loss, self.best_step, self.best_state, self.steps = math.inf, None, None, 0

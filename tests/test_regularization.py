@@ -302,6 +302,7 @@ RNG = generator()
         (lambda: by.max_norm(np.ones((2, 2)), 0), ValueError, "limit must be positive"),
         (lambda: by.soft_threshold(np.ones(2), -1), ValueError, "must not be negative"),
         (lambda: by.EarlyStopping(0), ValueError, "patience must be at least 1"),
+        (lambda: by.EarlyStopping(float("nan")), ValueError, "patience must be at least 1"),
         (lambda: by.EarlyStopping(1, -0.1), ValueError, "min_delta at least 0"),
         (lambda: by.noisy_labels(np.ones(3), 0.5, RNG), TypeError, "integers"),
         (lambda: by.noisy_labels(np.ones(3, int), 1.5, RNG), ValueError, "fraction must lie in"),

@@ -97,7 +97,7 @@ def prototypes(features, labels):
 
 
 def nearest_neighbour(features, known, labels):
-    """The label of the nearest of the known features (K, M), in Euclidean distance, for each of features (N, M); of equals the first.
+    """The label of the nearest of the known features (K, M), in Euclidean distance, for each of features (N, M); of several at the same distance it may be any.
 
     labels (K,). Raises ValueError and TypeError for arrays that do not fit.
     """

@@ -135,7 +135,8 @@ def _entropy(p):
 def doubt(probabilities):
     """The doubt of an ensemble whose members give the probabilities (M, ..., C), as a Doubt of arrays (...).
 
-    The disagreement is a difference, and may round to just below 0. Raises TypeError for anything but a float array, ValueError for another shape or entries outside [0, 1] (Depeweg et al., 2018).
+    The disagreement is a difference, and may round to just below 0. Raises TypeError for anything but a float array, ValueError for another shape
+    or entries outside [0, 1] (Depeweg et al., 2018).
     """
     check_array("probabilities", probabilities)
     if probabilities.ndim < 2 or len(probabilities) == 0:

@@ -58,7 +58,7 @@ def replace_head(model, head):
 def embed(model, x, layers=1):
     """The features of x: what the model computes in evaluation mode without its last `layers` layers.
 
-    The model's modes and buffers stay as they are. Raises ValueError unless 1 <= layers <= the number of layers.
+    The model's modes and buffers stay as they are; without all its layers that is x itself. Raises ValueError unless 1 <= layers <= their number.
     """
     if not 1 <= layers <= len(model.layers):
         raise ValueError(f"layers must be between 1 and {len(model.layers)}, got {layers}")
@@ -68,19 +68,20 @@ def embed(model, x, layers=1):
 def adapt_statistics(model, x):
     """Give each normalization with running statistics in a Sequential those of x, one batch, and change nothing else.
 
-    Each layer sees x as the layers before it, already adapted, hand it on. The normalizations must stand in model.layers. Raises ValueError if there is none.
+    Each layer sees what those before it make of x, where a normalization uses the batch's own mean and variance, as in training. The normalizations
+    must stand in model.layers. Raises ValueError if there is none; where x does not fit, nothing is changed.
     """
     if not any(isinstance(layer, RunningNormalization) and layer.buffers for layer in model.layers):
         raise ValueError("the model has no layer with running statistics")
-    for layer in model.layers:
-        if isinstance(layer, RunningNormalization) and layer.buffers:
-            probe = copy.deepcopy(layer).train()
-            probe.momentum = 1.0
-            x = probe.forward(x)
-            for name in ("running_mean", "running_var"):
-                layer.buffers[name][...] = probe.buffers[name]
-        else:
-            x = copy.deepcopy(layer).eval().forward(x)
+    probes = copy.deepcopy(model.layers)
+    for probe in probes:
+        probe.eval()
+        if isinstance(probe, RunningNormalization) and probe.buffers:
+            probe.train().momentum = 1.0
+        x = probe.forward(x)
+    for layer, probe in zip(model.layers, probes):
+        for name in layer.buffers.keys() & {"running_mean", "running_var"}:
+            layer.buffers[name][...] = probe.buffers[name]
 
 # %% ../book/transfer_learning.ipynb #32b13512
 def prototypes(features, labels):
@@ -102,7 +103,9 @@ def nearest_neighbour(features, known, labels):
     labels (K,). Raises ValueError and TypeError for arrays that do not fit.
     """
     check_array("known", known, (None, None))
-    check_array("features", features, (None, known.shape[1]), known.dtype)
+    check_array("features", features, (None, known.shape[1]))
+    if features.dtype != known.dtype:
+        raise TypeError(f"features and known must have one dtype, got {features.dtype} and {known.dtype}")
     labels = np.asarray(labels)
     if labels.shape != known.shape[:1] or len(labels) == 0:
         raise ValueError(f"labels must have the shape ({len(known)},) and not be empty, got {labels.shape}")
@@ -114,11 +117,14 @@ def nearest_neighbour(features, known, labels):
 def warp(images, rows, columns):
     """images (N, H, W) read at the places (rows, columns), each (N, h, w), in pixels from the first; bilinear, zeros from outside.
 
-    Returns (N, h, w), as torch's grid_sample does. Raises TypeError and ValueError for arrays that do not fit.
+    Returns (N, h, w), as torch's grid_sample does. Raises TypeError and ValueError for arrays that do not fit, ValueError for a place that is NaN.
     """
     check_array("images", images, (None, None, None))
+    rows, columns = np.asarray(rows), np.asarray(columns)
     if rows.shape != columns.shape or rows.ndim != 3 or len(rows) != len(images):
         raise ValueError(f"rows and columns must have one shape ({len(images)}, h, w), got {rows.shape} and {columns.shape}")
+    if np.isnan(rows).any() or np.isnan(columns).any():
+        raise ValueError("rows and columns must not contain NaN")
     height, width = images.shape[1:]
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     rows, columns = np.clip(rows, -1, height) + 1, np.clip(columns, -1, width) + 1
@@ -133,11 +139,11 @@ def warp(images, rows, columns):
 def elastic(images, size, rng, grid=4):
     """images (N, H, W) bent by random arrows of standard deviation size, in pixels, on a grid x grid lattice, bilinear in between.
 
-    Raises ValueError for a negative size or a grid below 2 (after Simard et al., 2003, who smooth arrows of single pixels).
+    Raises ValueError for a negative or infinite size or a grid below 2 (after Simard et al., 2003, who smooth arrows of single pixels).
     """
     check_array("images", images, (None, None, None))
-    if not size >= 0 or grid < 2:
-        raise ValueError(f"size must not be negative and grid be at least 2, got {size} and {grid}")
+    if not 0 <= size < np.inf or grid < 2:
+        raise ValueError(f"size must be finite and not negative, and grid at least 2, got {size} and {grid}")
     hat = [np.maximum(0, 1 - np.abs(np.linspace(0, grid - 1, n)[:, None] - np.arange(grid))) for n in images.shape[1:]]
     arrows = rng.normal(0, size, (2, len(images), grid, grid))
     rows, columns = hat[0] @ arrows @ hat[1].T + np.indices(images.shape[1:])[:, None]

@@ -138,6 +138,19 @@ def test_adapted_statistics(n, dtype):
         assert relative_error(model.buffers[f"1.{name}"], getattr(theirs[1], name).numpy()) < tolerance(dtype, 50 * n)
     assert not model.training and any(modes) and all(np.array_equal(params[name], value) for name, value in model.params.items())
     assert model.buffers["1.num_batches_tracked"] == 2
+    deep = Sequential(*model.layers[:-1], BatchNorm1d(5, dtype=dtype), Linear(5, 3, rng=rng, dtype=dtype))  # the second sees what the first makes of x
+    theirs = twin(deep)
+    theirs[1].momentum = theirs[5].momentum = None
+    theirs[1].reset_running_stats(), theirs[5].reset_running_stats()
+    theirs.train()(torch.tensor(x))
+    by.adapt_statistics(deep, x)
+    for name in ("running_mean", "running_var"):
+        assert relative_error(deep.buffers[f"5.{name}"], getattr(theirs[5], name).numpy()) < (1e-10 if dtype == np.float64 else 1e-2)
+    before = copy.deepcopy(deep.buffers)
+    for bad in (x[:1], x[:, :3]):  # one example has no variance; three features do not fit
+        with pytest.raises(ValueError):
+            by.adapt_statistics(deep, bad)
+    assert all(np.array_equal(before[name], value) for name, value in deep.buffers.items())
     with pytest.raises(ValueError, match="running statistics"):
         by.adapt_statistics(Sequential(Linear(4, 2, rng=rng)), x)
 
@@ -171,6 +184,8 @@ def test_warp_reads_as_grid_sample(n, height, width, dtype, reach):
     assert ours.dtype == dtype and np.abs(ours - theirs).max() < (1e-11 if dtype == np.float64 else 1e-5) * max(1, reach if reach < 1e4 else 1)
     rows, columns = (np.broadcast_to(index, images.shape).astype(dtype) for index in np.indices((height, width)))
     assert np.array_equal(by.warp(images, rows, columns), images) and np.array_equal(images, before)
+    assert np.array_equal(by.warp(images, *np.broadcast_arrays(*(index[None] + 0 * images.astype(int) for index in np.indices((height, width))))), images)
+    assert not by.warp(images, np.full_like(rows, np.inf), columns).any() and not by.warp(images, rows, np.full_like(rows, -np.inf)).any()
 
 
 def test_elastic():
@@ -192,6 +207,8 @@ def test_bad_arrays():
     for call, error in ((lambda: by.prototypes(x, [0, 1]), ValueError), (lambda: by.prototypes(x[:0], []), ValueError), (lambda: by.prototypes([[1.0]], [0]), TypeError),
                         (lambda: by.nearest_neighbour(x, np.ones((2, 3)), [0, 1]), ValueError), (lambda: by.nearest_neighbour(x, x, [0, 1]), ValueError),
                         (lambda: by.nearest_neighbour(x.astype(np.float32), x, [0, 1, 2]), TypeError), (lambda: by.nearest_neighbour(x, x[:0], []), ValueError),
+                        (lambda: by.warp(np.ones((1, 2, 2)), np.full((1, 2, 2), np.nan), np.ones((1, 2, 2))), ValueError),
+                        (lambda: by.elastic(np.ones((1, 2, 2)), np.inf, np.random.default_rng(0)), ValueError),
                         (lambda: by.warp(x, x, x), ValueError), (lambda: by.warp(np.ones((1, 2, 2), int), x, x), TypeError),
                         (lambda: by.warp(np.ones((2, 3, 3)), np.ones((1, 2, 2)), np.ones((1, 2, 2))), ValueError)):  # fmt: skip
         with pytest.raises(error):

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['parts', 'SplitOptimizer', 'replace_head', 'embed', 'adapt_statistics', 'prototypes', 'nearest_neighbour', 'warp',
-           'elastic']
+           'elastic', 'distorted']
 
 # %% ../book/transfer_learning.ipynb #d6993bec
 import copy
@@ -11,6 +11,7 @@ import numpy as np
 
 from .backprop import Sequential, check_array
 from .normalization import RunningNormalization
+from .regularization import rotate, shift
 
 # %% ../book/transfer_learning.ipynb #76f8e050
 def parts(params, *prefixes):
@@ -148,3 +149,19 @@ def elastic(images, size, rng, grid=4):
     arrows = rng.normal(0, size, (2, len(images), grid, grid))
     rows, columns = hat[0] @ arrows @ hat[1].T + np.indices(images.shape[1:])[:, None]
     return warp(images, rows, columns)
+
+
+def distorted(images, rng, largest_shift=1, angle=15, bend=1.2):
+    """images (N, H, W), each made bolder or not, turned, moved and bent at random.
+
+    angle: the largest turn, in degrees; largest_shift: the largest move, in whole pixels along each axis; bend: the size for elastic.
+    Raises ValueError for negative ones.
+    """
+    check_array("images", images, (None, None, None))
+    if largest_shift < 0 or not angle >= 0:
+        raise ValueError(f"largest_shift and angle must not be negative, got {largest_shift} and {angle}")
+    bolder = (rng.random(len(images)) < 0.5)[:, None, None]
+    images = np.where(bolder, np.maximum(images, shift(images, 0, 1)), images)
+    images = rotate(images, rng.uniform(-angle, angle, len(images)))
+    images = shift(images, *rng.integers(-largest_shift, largest_shift + 1, (2, len(images))))
+    return elastic(images, bend, rng)

@@ -202,6 +202,25 @@ def test_elastic():
             by.elastic(images, size, np.random.default_rng(0), grid)
 
 
+def test_distorted():
+    images = np.random.default_rng(0).random((60, 16, 16))
+    bold = np.maximum(images, np.pad(images, ((0, 0), (0, 0), (1, 0)))[:, :, :-1])
+    still = by.distorted(images, np.random.default_rng(1), 0, 0, 0.0)
+    plain = np.array([np.allclose(one, image) for one, image in zip(still, images)])
+    np.testing.assert_allclose(still[~plain], bold[~plain], atol=1e-12)
+    assert 15 < plain.sum() < 45  # half of them stay as they are
+    moved = by.distorted(images, np.random.default_rng(1), 1, 0, 0.0)  # whole pixels, of the same kinds in the same order
+    choices = [[np.roll(image, (dy, dx), (0, 1))[1:-1, 1:-1] for dy in (-1, 0, 1) for dx in (-1, 0, 1)] for image in still]
+    places = np.array([[np.allclose(one[1:-1, 1:-1], choice) for choice in nine] for one, nine in zip(moved, choices)])
+    assert np.all(places.sum(axis=1) == 1) and len(set(places.argmax(axis=1))) == 9
+    for dtype in (np.float64, np.float32):
+        x = images.astype(dtype)
+        assert by.distorted(x, np.random.default_rng(0)).dtype == dtype and np.array_equal(x, images.astype(dtype))
+    for settings_ in ({"largest_shift": -1}, {"angle": -1}, {"angle": np.nan}, {"bend": -1}):
+        with pytest.raises(ValueError):
+            by.distorted(images, np.random.default_rng(0), **settings_)
+
+
 def test_bad_arrays():
     x = np.ones((3, 2))
     for call, error in ((lambda: by.prototypes(x, [0, 1]), ValueError), (lambda: by.prototypes(x[:0], []), ValueError), (lambda: by.prototypes([[1.0]], [0]), TypeError),

@@ -21,6 +21,15 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted([*ROOT.glob("book/*.ipynb"), *ROOT.glob("book/questions/*.ipynb")])  # not Jupyter's checkpoints
 
 
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # pytest-xdist hands the files out in the order of the next function
+
+
+def pytest_collection_modifyitems(items):
+    """The file that takes longest comes first: otherwise one process runs it at the end while the other one has nothing to do."""
+    items.sort(key=lambda item: item.path.name != "test_variants.py")
+
+
 @pytest.fixture(scope="session")
 def root():
     return ROOT

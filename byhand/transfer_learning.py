@@ -150,7 +150,7 @@ def elastic(images, size, rng, grid=4):
     rows, columns = hat[0] @ arrows @ hat[1].T + np.indices(images.shape[1:])[:, None]
     return warp(images, rows, columns)
 
-
+# %% ../book/transfer_learning.ipynb #d60846d3
 def distorted(images, rng, largest_shift=1, angle=15, bend=1.2):
     """images (N, H, W), each made bolder or not, turned, moved and bent at random.
 

@@ -6,6 +6,7 @@ __all__ = ['parts', 'SplitOptimizer', 'replace_head', 'embed', 'adapt_statistics
 
 # %% ../book/transfer_learning.ipynb #d6993bec
 import copy
+import operator
 
 import numpy as np
 
@@ -155,11 +156,11 @@ def distorted(images, rng, largest_shift=1, angle=15, bend=1.2):
     """images (N, H, W), each made bolder or not, turned, moved and bent at random.
 
     angle: the largest turn, in degrees; largest_shift: the largest move, in whole pixels along each axis; bend: the size for elastic.
-    Raises ValueError for negative ones.
+    Raises ValueError for negative or infinite ones, TypeError for a largest_shift that is no integer.
     """
     check_array("images", images, (None, None, None))
-    if largest_shift < 0 or not angle >= 0:
-        raise ValueError(f"largest_shift and angle must not be negative, got {largest_shift} and {angle}")
+    if operator.index(largest_shift) < 0 or not 0 <= angle < np.inf:
+        raise ValueError(f"largest_shift and angle must be finite and not negative, got {largest_shift} and {angle}")
     bolder = (rng.random(len(images)) < 0.5)[:, None, None]
     images = np.where(bolder, np.maximum(images, shift(images, 0, 1)), images)
     images = rotate(images, rng.uniform(-angle, angle, len(images)))

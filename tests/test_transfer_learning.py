@@ -216,9 +216,11 @@ def test_distorted():
     for dtype in (np.float64, np.float32):
         x = images.astype(dtype)
         assert by.distorted(x, np.random.default_rng(0)).dtype == dtype and np.array_equal(x, images.astype(dtype))
-    for settings_ in ({"largest_shift": -1}, {"angle": -1}, {"angle": np.nan}, {"bend": -1}):
+    for wrong in ({"largest_shift": -1}, {"angle": -1}, {"angle": np.nan}, {"angle": np.inf}, {"bend": -1}):
         with pytest.raises(ValueError):
-            by.distorted(images, np.random.default_rng(0), **settings_)
+            by.distorted(images, np.random.default_rng(0), **wrong)
+    with pytest.raises(TypeError):
+        by.distorted(images, np.random.default_rng(0), 0.5)
 
 
 def test_bad_arrays():

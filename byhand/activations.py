@@ -14,9 +14,11 @@ from .backprop import Layer, check_array
 
 # %% ../book/activations.ipynb #f0738711
 class Elementwise(Layer):
-    """An activation function applied to each entry; a subclass has value(x) and slope(x, y), where y is value(x).
+    """An activation function applied to each entry; a subclass has value(x) and
+    slope(x, y), where y is value(x).
 
-    x, y and the gradients have one shape and one dtype, float32 or float64. Raises TypeError for another dtype.
+    x, y and the gradients have one shape and one dtype, float32 or float64. Raises
+    TypeError for another dtype.
     """
 
     def forward(self, x):
@@ -54,7 +56,8 @@ class LeakyReLU(Elementwise):
 
     def __init__(self, negative_slope=0.01):
         super().__init__()
-        self.negative_slope = float(negative_slope)  # a np.float64 would turn float32 into float64
+        # a np.float64 would turn float32 into float64
+        self.negative_slope = float(negative_slope)
 
     def value(self, x):
         return np.where(x > 0, x, self.negative_slope * x)  # eq. activations-leaky
@@ -66,8 +69,9 @@ class LeakyReLU(Elementwise):
 class PReLU(Layer):
     """max(0, x) + a * min(0, x) with a learned slope a (He et al., 2015, equation 1).
 
-    params: "weight" (num_parameters,), each init. With one parameter x has any shape, with more it is (N, num_parameters, ...).
-    Raises TypeError for an input of another dtype, ValueError for one of another number of channels.
+    params: "weight" (num_parameters,), each init. With one parameter x has any shape,
+    with more it is (N, num_parameters, ...). Raises TypeError for an input of another
+    dtype, ValueError for one of another number of channels.
     """
 
     def __init__(self, num_parameters=1, init=0.25, *, dtype=np.float64):
@@ -80,7 +84,8 @@ class PReLU(Layer):
         weight = self.params["weight"]
         check_array("x", x, dtype=weight.dtype)
         if len(weight) > 1 and (x.ndim < 2 or x.shape[1] != len(weight)):
-            raise ValueError(f"x must have the shape (N, {len(weight)}, ...), got {x.shape}")
+            raise ValueError(
+                f"x must have the shape (N, {len(weight)}, ...), got {x.shape}")
         self.x = x
         return np.where(x > 0, x, self._by_channel() * x)  # eq. activations-leaky
 
@@ -94,7 +99,8 @@ class PReLU(Layer):
     def _by_channel(self):
         """The parameters, shaped to meet axis 1 of x."""
         weight = self.params["weight"]
-        return weight if weight.size == 1 else weight.reshape(-1, *[1] * (self.x.ndim - 2))
+        return (weight if weight.size == 1
+                else weight.reshape(-1, *[1] * (self.x.ndim - 2)))
 
 # %% ../book/activations.ipynb #dc10f3b8
 class ELU(Elementwise):
@@ -105,14 +111,17 @@ class ELU(Elementwise):
         self.alpha = float(alpha)
 
     def value(self, x):
-        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))  # eq. activations-elu
+        # eq. activations-elu
+        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
 
     def slope(self, x, y):
         return np.where(x > 0, 1, self.alpha * np.exp(np.minimum(x, 0)))
 
 # %% ../book/activations.ipynb #c00fb6fc
 class CELU(Elementwise):
-    """x where x > 0, else alpha * (exp(x / alpha) - 1) (Barron, 2017). Raises ValueError unless alpha is positive."""
+    """x where x > 0, else alpha * (exp(x / alpha) - 1) (Barron, 2017). Raises
+    ValueError unless alpha is positive.
+    """
 
     def __init__(self, alpha=1.0):
         super().__init__()
@@ -121,14 +130,16 @@ class CELU(Elementwise):
         self.alpha = float(alpha)
 
     def value(self, x):
-        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0) / self.alpha))  # eq. activations-elu
+        # eq. activations-elu
+        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0) / self.alpha))
 
     def slope(self, x, y):
         return np.where(x > 0, 1, np.exp(np.minimum(x, 0) / self.alpha))
 
 # %% ../book/activations.ipynb #8c63c81c
 class Softplus(Elementwise):
-    """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold, as in PyTorch (Dugas et al., 2000).
+    """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold, as in
+    PyTorch (Dugas et al., 2000).
 
     Raises ValueError unless beta is positive.
     """
@@ -141,7 +152,8 @@ class Softplus(Elementwise):
 
     def value(self, x):
         z = self.beta * x
-        return np.where(z > self.threshold, x, np.logaddexp(0, z) / self.beta)  # eq. activations-softplus
+        # eq. activations-softplus
+        return np.where(z > self.threshold, x, np.logaddexp(0, z) / self.beta)
 
     def slope(self, x, y):
         z = self.beta * x
@@ -149,7 +161,9 @@ class Softplus(Elementwise):
 
 # %% ../book/activations.ipynb #8f4844f3
 class Swish(Elementwise):
-    """x * sigmoid(beta * x) (Ramachandran et al., 2017); beta = 0 is x / 2, and a large beta comes close to ReLU."""
+    """x * sigmoid(beta * x) (Ramachandran et al., 2017); beta = 0 is x / 2, and a large
+    beta comes close to ReLU.
+    """
 
     def __init__(self, beta=1.0):
         super().__init__()
@@ -171,15 +185,18 @@ class SiLU(Swish):
 
 # %% ../book/activations.ipynb #96c1ffb6
 class GELU(Elementwise):
-    """x * Phi(x) with the standard normal distribution function Phi (Hendrycks and Gimpel, 2016).
+    """x * Phi(x) with the standard normal distribution function Phi (Hendrycks and
+    Gimpel, 2016).
 
-    approximate: "none", or "tanh" for x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))). Raises ValueError for another.
+    approximate: "none", or "tanh" for x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 *
+    x^3))). Raises ValueError for another.
     """
 
     def __init__(self, approximate="none"):
         super().__init__()
         if approximate not in ("none", "tanh"):
-            raise ValueError(f'approximate must be "none" or "tanh", got {approximate!r}')
+            raise ValueError(
+                f'approximate must be "none" or "tanh", got {approximate!r}')
         self.approximate = approximate
 
     def value(self, x):
@@ -191,7 +208,8 @@ class GELU(Elementwise):
         if self.approximate == "none":
             return ndtr(x) + x * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
         t = self._tanh(x)
-        return (1 + t) / 2 + x / 2 * (1 - t**2) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
+        return ((1 + t) / 2 + x / 2 * (1 - t**2) * math.sqrt(2 / math.pi)
+                * (1 + 3 * 0.044715 * x**2))
 
     def _tanh(self, x):
         return np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
@@ -209,7 +227,9 @@ class Mish(Elementwise):
 
 # %% ../book/activations.ipynb #dcdeb234
 class Hardswish(Elementwise):
-    """x * min(max(x + 3, 0), 6) / 6 (Howard et al., 2019). The slopes at -3 and 3 are 0 and 1, as in PyTorch."""
+    """x * min(max(x + 3, 0), 6) / 6 (Howard et al., 2019). The slopes at -3 and 3 are 0
+    and 1, as in PyTorch.
+    """
 
     def value(self, x):
         return x * np.clip(x + 3, 0, 6) / 6  # eq. activations-mish
@@ -220,15 +240,20 @@ class Hardswish(Elementwise):
 # %% ../book/activations.ipynb #7ca19963
 def _half_exponential(k):
     """Mean of exp(k z) over the negative half of a standard normal z."""
-    return math.exp(k**2 / 2) * math.erfc(k / math.sqrt(2)) / 2  # eq. activations-half-exponential
+    # eq. activations-half-exponential
+    return math.exp(k**2 / 2) * math.erfc(k / math.sqrt(2)) / 2
 
 
-SELU_ALPHA = 1 / math.sqrt(2 * math.pi) / (0.5 - _half_exponential(1))  # eq. activations-selu
-SELU_SCALE = (0.5 + SELU_ALPHA**2 * (_half_exponential(2) - 2 * _half_exponential(1) + 0.5)) ** -0.5
+# eq. activations-selu
+SELU_ALPHA = 1 / math.sqrt(2 * math.pi) / (0.5 - _half_exponential(1))
+SELU_SCALE = ((0.5 + SELU_ALPHA**2
+               * (_half_exponential(2) - 2 * _half_exponential(1) + 0.5)) ** -0.5)
 
 
 class SELU(ELU):
-    """SELU_SCALE times ELU with alpha SELU_ALPHA: keeps mean 0 and variance 1 (Klambauer et al., 2017, equation 14)."""
+    """SELU_SCALE times ELU with alpha SELU_ALPHA: keeps mean 0 and variance 1
+    (Klambauer et al., 2017, equation 14).
+    """
 
     def __init__(self):
         super().__init__(SELU_ALPHA)
@@ -241,10 +266,12 @@ class SELU(ELU):
 
 # %% ../book/activations.ipynb #533095f7
 class Maxout(Layer):
-    """The largest of each `pieces` neighbouring features: x (N, M * pieces) to y (N, M) (Goodfellow et al., 2013).
+    """The largest of each `pieces` neighbouring features: x (N, M * pieces) to y (N, M)
+    (Goodfellow et al., 2013).
 
-    After a Linear with M * pieces outputs it is a maxout layer of M units. Among equals the first gets the gradient. Raises ValueError
-    unless pieces is at least 1 and divides the number of features.
+    After a Linear with M * pieces outputs it is a maxout layer of M units. Among equals
+    the first gets the gradient. Raises ValueError unless pieces is at least 1 and
+    divides the number of features.
     """
 
     def __init__(self, pieces=2):
@@ -256,10 +283,12 @@ class Maxout(Layer):
     def forward(self, x):
         check_array("x", x, (None, None))
         if x.shape[1] % self.pieces:
-            raise ValueError(f"the number of features must be a multiple of {self.pieces}, got {x.shape[1]}")
+            raise ValueError("the number of features must be a multiple of "
+                             f"{self.pieces}, got {x.shape[1]}")
         groups = x.reshape(len(x), x.shape[1] // self.pieces, self.pieces)
         self.winner, self.dtype = groups.argmax(axis=2)[..., None], x.dtype
-        return np.take_along_axis(groups, self.winner, axis=2)[..., 0]  # eq. activations-maxout
+        # eq. activations-maxout
+        return np.take_along_axis(groups, self.winner, axis=2)[..., 0]
 
     def backward(self, dy):
         check_array("dy", dy, self.winner.shape[:2], self.dtype)
@@ -269,15 +298,20 @@ class Maxout(Layer):
 
 # %% ../book/activations.ipynb #e4666156
 def _halves(x, dim):
-    """Both halves of x along an axis, or a ValueError if it has no such axis or an odd length."""
+    """Both halves of x along an axis, or a ValueError if it has no such axis or an odd
+    length.
+    """
     check_array("x", x)
     if not -x.ndim <= dim < x.ndim or x.shape[dim] % 2:
-        raise ValueError(f"x must have an even length along axis {dim}, got the shape {x.shape}")
+        raise ValueError(
+            f"x must have an even length along axis {dim}, got the shape {x.shape}")
     return np.split(x, 2, axis=dim)
 
 
 class GLU(Layer):
-    """First half of x along dim, times the sigmoid of the second half: (..., 2 M, ...) to (..., M, ...) (Dauphin et al., 2017)."""
+    """First half of x along dim, times the sigmoid of the second half: (..., 2 M, ...)
+    to (..., M, ...) (Dauphin et al., 2017).
+    """
 
     def __init__(self, dim=-1):
         super().__init__()
@@ -290,11 +324,14 @@ class GLU(Layer):
 
     def backward(self, dy):
         check_array("dy", dy, self.a.shape, self.a.dtype)
-        return np.concatenate([dy * self.gate, dy * self.a * self.gate * (1 - self.gate)], axis=self.dim)
+        return np.concatenate(
+            [dy * self.gate, dy * self.a * self.gate * (1 - self.gate)], axis=self.dim)
 
 # %% ../book/activations.ipynb #b83ebb07
 class SwiGLU(Layer):
-    """SiLU of the first half of x along dim, times the second half: (..., 2 M, ...) to (..., M, ...) (Shazeer, 2020)."""
+    """SiLU of the first half of x along dim, times the second half: (..., 2 M, ...) to
+    (..., M, ...) (Shazeer, 2020).
+    """
 
     def __init__(self, dim=-1):
         super().__init__()
@@ -307,4 +344,5 @@ class SwiGLU(Layer):
 
     def backward(self, dy):
         check_array("dy", dy, self.b.shape, self.b.dtype)
-        return np.concatenate([self.switch.backward(dy * self.b), dy * self.gate], axis=self.dim)
+        return np.concatenate([self.switch.backward(dy * self.b), dy * self.gate],
+                              axis=self.dim)

@@ -10,30 +10,39 @@ import numpy as np
 
 # %% ../book/backprop.ipynb #7c0d2f63
 def check_array(name, x, shape=None, dtype=None):
-    """Raise a clear error unless x is a float array of this shape (None stands for any length) and dtype.
+    """Raise a clear error unless x is a float array of this shape (None stands for any
+    length) and dtype.
 
-    TypeError for another type or dtype, ValueError for another shape. NaN and infinity are let through.
+    TypeError for another type or dtype, ValueError for another shape. NaN and infinity
+    are let through.
     """
     if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name} must be a float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}")
+        raise TypeError(f"{name} must be a float32 or float64 array, got "
+                        f"{getattr(x, 'dtype', type(x).__name__)}")
     if dtype is not None and x.dtype != dtype:
-        raise TypeError(f"{name} must be {np.dtype(dtype).name} like the layer, got {x.dtype}")
-    if shape is not None and (x.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, x.shape))):
+        raise TypeError(
+            f"{name} must be {np.dtype(dtype).name} like the layer, got {x.dtype}")
+    if shape is not None and (x.ndim != len(shape) or any(
+        n not in (None, m) for n, m in zip(shape, x.shape))):
         expected = ", ".join("N" if n is None else str(n) for n in shape)
         raise ValueError(f"{name} must have the shape ({expected}), got {x.shape}")
 
 # %% ../book/backprop.ipynb #9ebdb090
 def check_state(current, state):
-    """Raise KeyError, ValueError or TypeError unless the dict `state` has the names, shapes and kinds of `current`, and one dtype."""
+    """Raise KeyError, ValueError or TypeError unless the dict `state` has the names,
+    shapes and kinds of `current`, and one dtype.
+    """
     if state.keys() != current.keys():
         raise KeyError(f"expected the names {sorted(current)}, got {sorted(state)}")
     dtypes = set()
     for name, value in state.items():
         expected, value = np.asarray(current[name]), np.asarray(value)
         if value.shape != expected.shape:
-            raise ValueError(f"{name} must have the shape {expected.shape}, got {value.shape}")
+            raise ValueError(
+                f"{name} must have the shape {expected.shape}, got {value.shape}")
         if value.dtype.kind != expected.dtype.kind:
-            raise TypeError(f"{name} must be of the kind of {expected.dtype}, got {value.dtype}")
+            raise TypeError(
+                f"{name} must be of the kind of {expected.dtype}, got {value.dtype}")
         if value.dtype.kind == "f":
             dtypes.add(str(value.dtype))
     if len(dtypes) > 1:
@@ -43,8 +52,9 @@ def check_state(current, state):
 class Layer:
     """What all layers share: forward(x) -> y, backward(dy) -> dx, and their state.
 
-    params, grads and buffers are dicts of arrays with PyTorch's names. backward uses what the last forward left, which may be
-    its very input or output: don't change these in between. It overwrites grads and changes nothing else. training says in
+    params, grads and buffers are dicts of arrays with PyTorch's names. backward uses
+    what the last forward left, which may be its very input or output: don't change
+    these in between. It overwrites grads and changes nothing else. training says in
     which mode the layer is; train() and eval() switch it and return the layer.
     """
 
@@ -53,7 +63,8 @@ class Layer:
         self.training = True
 
     def __getattr__(self, name):  # called only for what is not there
-        raise AttributeError(f"{type(self).__name__} has no {name!r}; if forward sets it, call forward before backward")
+        raise AttributeError(f"{type(self).__name__} has no {name!r}; if forward sets "
+                             "it, call forward before backward")
 
     def train(self):
         self.training = True
@@ -64,10 +75,12 @@ class Layer:
         return self
 
     def load_state(self, state):
-        """Take over the values of a dict with exactly the layer's params and buffers, as in torch's state_dict.
+        """Take over the values of a dict with exactly the layer's params and buffers,
+        as in torch's state_dict.
 
-        The arrays are filled in place, so that an optimizer which holds them goes on working; if the dtype is another one, it becomes
-        the layer's and the arrays are new. Raises as check_state says, and then changes nothing.
+        The arrays are filled in place, so that an optimizer which holds them goes on
+        working; if the dtype is another one, it becomes the layer's and the arrays are
+        new. Raises as check_state says, and then changes nothing.
         """
         check_state(self.params | self.buffers, state)
         for name, value in state.items():
@@ -81,17 +94,20 @@ class Layer:
 class Linear(Layer):
     """y = x W^T + b: x (N, in_features) to y (N, out_features).
 
-    params: "weight" (out_features, in_features) and, unless bias is False, "bias" (out_features,), drawn from rng uniformly
-    within 1/sqrt(in_features), as PyTorch does. Raises TypeError for an input of another dtype, ValueError for one
-    of another shape, or for a size below 1.
+    params: "weight" (out_features, in_features) and, unless bias is False, "bias"
+    (out_features,), drawn from rng uniformly within 1/sqrt(in_features), as PyTorch
+    does. Raises TypeError for an input of another dtype, ValueError for one of another
+    shape, or for a size below 1.
     """
 
     def __init__(self, in_features, out_features, bias=True, *, rng, dtype=np.float64):
         super().__init__()
         if in_features < 1 or out_features < 1:
-            raise ValueError(f"in_features and out_features must be at least 1, got {in_features} and {out_features}")
+            raise ValueError("in_features and out_features must be at least 1, got "
+                             f"{in_features} and {out_features}")
         bound = 1 / math.sqrt(in_features)
-        self.params["weight"] = rng.uniform(-bound, bound, (out_features, in_features)).astype(dtype)
+        self.params["weight"] = rng.uniform(-bound, bound,
+                                            (out_features, in_features)).astype(dtype)
         if bias:
             self.params["bias"] = rng.uniform(-bound, bound, out_features).astype(dtype)
 
@@ -125,7 +141,9 @@ class Sigmoid(Layer):
 
 # %% ../book/backprop.ipynb #89f50fc9
 class ReLU(Layer):
-    """max(0, x), elementwise; x and y have one shape and dtype. The slope at 0 is 0, as in PyTorch."""
+    """max(0, x), elementwise; x and y have one shape and dtype. The slope at 0 is 0, as
+    in PyTorch.
+    """
 
     def forward(self, x):
         check_array("x", x)
@@ -138,34 +156,42 @@ class ReLU(Layer):
 
 # %% ../book/backprop.ipynb #8a0ba100
 class Loss:
-    """What all losses share: forward(prediction, target) -> loss, backward(dy=1.0) -> gradient of the prediction.
+    """What all losses share: forward(prediction, target) -> loss, backward(dy=1.0) ->
+    gradient of the prediction.
 
-    reduction: "mean" or "sum" give a float, "none" the array of losses. dy is a float, or for "none" an array of their
-    shape. Raises ValueError for another reduction.
+    reduction: "mean" or "sum" give a float, "none" the array of losses. dy is a float,
+    or for "none" an array of their shape. Raises ValueError for another reduction.
     """
 
     def __init__(self, reduction="mean"):
         if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+            raise ValueError(
+                f'reduction must be "mean", "sum" or "none", got {reduction!r}')
         self.reduction = reduction
 
     __getattr__ = Layer.__getattr__
 
     def reduce(self, losses, total=None):
-        """The losses, their sum, or their sum over total, by default their number; ValueError for the mean of none."""
+        """The losses, their sum, or their sum over total, by default their number;
+        ValueError for the mean of none.
+        """
         if self.reduction == "mean" and losses.size == 0:
             raise ValueError("the mean over an empty batch is undefined")
         self.shape, self.dtype = losses.shape, losses.dtype
-        self.total = {"mean": losses.size if total is None else total}.get(self.reduction, 1)
+        self.total = {"mean": losses.size if total is None
+                      else total}.get(self.reduction, 1)
         if self.reduction == "none":
             return losses
         return float(np.sum(losses)) / self.total if self.total else math.nan
 
     def spread(self, dy):
-        """The gradient that arrives at each of the losses: a float, or an array of their shape."""
+        """The gradient that arrives at each of the losses: a float, or an array of
+        their shape.
+        """
         if np.ndim(dy):
             if self.reduction != "none":
-                raise ValueError(f"dy must be a float for a reduced loss, got an array of shape {np.shape(dy)}")
+                raise ValueError("dy must be a float for a reduced loss, got an array "
+                                 f"of shape {np.shape(dy)}")
             check_array("dy", dy, self.shape, self.dtype)
         else:
             dy = float(dy)
@@ -173,10 +199,11 @@ class Loss:
 
 # %% ../book/backprop.ipynb #3ab74ec4
 class MSELoss(Loss):
-    """Squared error: prediction and target have one shape and dtype; reduction and backward as in Loss.
+    """Squared error: prediction and target have one shape and dtype; reduction and
+    backward as in Loss.
 
-    Raises TypeError and ValueError for a target that does not match, ValueError for the mean of an empty batch, where
-    PyTorch returns NaN.
+    Raises TypeError and ValueError for a target that does not match, ValueError for the
+    mean of an empty batch, where PyTorch returns NaN.
     """
 
     def forward(self, prediction, target):
@@ -190,7 +217,8 @@ class MSELoss(Loss):
 
 # %% ../book/backprop.ipynb #3600bff6
 class Sequential(Layer):
-    """Layers in a row. params, grads and buffers join those of the layers under names like "0.weight".
+    """Layers in a row. params, grads and buffers join those of the layers under names
+    like "0.weight".
 
     Raises TypeError for anything but layers, ValueError for a layer that comes twice.
     """
@@ -200,11 +228,13 @@ class Sequential(Layer):
             if not isinstance(layer, Layer):
                 raise TypeError(f"expected layers, got {type(layer).__name__}")
         if len({id(layer) for layer in layers}) < len(layers):
-            raise ValueError("a layer may stand in a chain only once: its second forward pass would overwrite the first")
+            raise ValueError("a layer may stand in a chain only once: its second "
+                             "forward pass would overwrite the first")
         self.layers = list(layers)
 
     def _join(self, kind):
-        return {f"{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in getattr(layer, kind).items()}
+        return {f"{i}.{name}": value for i, layer in enumerate(self.layers)
+                for name, value in getattr(layer, kind).items()}
 
     params = property(lambda self: self._join("params"))
     grads = property(lambda self: self._join("grads"))
@@ -224,7 +254,8 @@ class Sequential(Layer):
     def load_state(self, state):
         check_state(self.params | self.buffers, state)
         for i, layer in enumerate(self.layers):
-            layer.load_state({name: state[f"{i}.{name}"] for name in layer.params | layer.buffers})
+            layer.load_state({name: state[f"{i}.{name}"]
+                              for name in layer.params | layer.buffers})
 
     def forward(self, x):
         for layer in self.layers:
@@ -238,26 +269,33 @@ class Sequential(Layer):
 
 # %% ../book/backprop.ipynb #7c2bb610
 def train(model, loss, x, y, *, lr=None, epochs, batch_size, rng, optimizer=None):
-    """Train a model in place on shuffled mini-batches; returns the mean loss of each epoch, shape (epochs,).
+    """Train a model in place on shuffled mini-batches; returns the mean loss of each
+    epoch, shape (epochs,).
 
-    x (N, ...) and y (N, ...) are inputs and targets; rng shuffles them anew in every epoch, and the last batch may be
-    smaller. Each step subtracts lr times the gradient, or calls optimizer.step(model.grads). Raises ValueError unless exactly one
-    of lr and optimizer is given, the loss is a mean, x and y have one positive length, and batch_size and epochs are at least 1.
+    x (N, ...) and y (N, ...) are inputs and targets; rng shuffles them anew in every
+    epoch, and the last batch may be smaller. Each step subtracts lr times the gradient,
+    or calls optimizer.step(model.grads). Raises ValueError unless exactly one of lr and
+    optimizer is given, the loss is a mean, x and y have one positive length, and
+    batch_size and epochs are at least 1.
     """
     if (lr is None) == (optimizer is None):
         raise ValueError("give either lr or an optimizer")
     if loss.reduction != "mean":
-        raise ValueError(f'the loss must have the reduction "mean", got {loss.reduction!r}')
+        raise ValueError(
+            f'the loss must have the reduction "mean", got {loss.reduction!r}')
     if len(x) != len(y) or len(x) == 0:
-        raise ValueError(f"x and y must have one length of at least 1, got {len(x)} and {len(y)}")
+        raise ValueError(
+            f"x and y must have one length of at least 1, got {len(x)} and {len(y)}")
     if batch_size < 1 or epochs < 1:
-        raise ValueError(f"batch_size and epochs must be at least 1, got {batch_size} and {epochs}")
+        raise ValueError(
+            f"batch_size and epochs must be at least 1, got {batch_size} and {epochs}")
     losses = np.zeros(epochs)
     for epoch in range(epochs):
         order = rng.permutation(len(x))
         for start in range(0, len(x), batch_size):
             batch = order[start : start + batch_size]
-            losses[epoch] += loss.forward(model.forward(x[batch]), y[batch]) * len(batch) / len(x)
+            losses[epoch] += (
+                loss.forward(model.forward(x[batch]), y[batch]) * len(batch) / len(x))
             model.backward(loss.backward())
             if optimizer is not None:
                 optimizer.step(model.grads)

@@ -29,35 +29,45 @@ class Ambiguity(NamedTuple):
 def _check_members(predictions, target):
     check_array("predictions", predictions)
     if predictions.ndim < 1 or predictions.size == 0:
-        raise ValueError(f"predictions must have the shape (members, ...) and hold something, got {predictions.shape}")
+        raise ValueError("predictions must have the shape (members, ...) and hold "
+                         f"something, got {predictions.shape}")
     check_array("target", target, predictions.shape[1:], predictions.dtype)
 
 
 def ambiguity(predictions, target):
-    """Mean squared error of the averaged prediction, split into the members' mean error and their spread, as floats.
+    """Mean squared error of the averaged prediction, split into the members' mean error
+    and their spread, as floats.
 
-    predictions (M, ...), one row a member; target (...), of the same dtype. Raises TypeError and ValueError for arrays that do not fit (Krogh and
-    Vedelsby, 1995).
+    predictions (M, ...), one row a member; target (...), of the same dtype. Raises
+    TypeError and ValueError for arrays that do not fit (Krogh and Vedelsby, 1995).
     """
     _check_members(predictions, target)
     mean = predictions.mean(axis=0)
-    return Ambiguity(float(np.mean((mean - target) ** 2)), float(np.mean((predictions - target) ** 2)),
-                     float(np.mean((predictions - mean) ** 2)))  # eq. ensembles-ambiguity
+    return Ambiguity(float(np.mean((mean - target) ** 2)),
+                     float(np.mean((predictions - target) ** 2)),
+                     # eq. ensembles-ambiguity
+                     float(np.mean((predictions - mean) ** 2)))
 
 # %% ../book/ensembles.ipynb #b6e7b759
 def error_correlation(predictions, target):
-    """Mean product of two different members' errors over the mean square of all members' errors, a float.
+    """Mean product of two different members' errors over the mean square of all
+    members' errors, a float.
 
-    Arguments and errors as in `ambiguity`; ValueError also for fewer than two members and for errors that are all 0.
+    Arguments and errors as in `ambiguity`; ValueError also for fewer than two members
+    and for errors that are all 0.
     """
     found, m = ambiguity(predictions, target), len(predictions)
     if m < 2 or found.mean_error == 0:
-        raise ValueError(f"a correlation needs two members and an error that is not 0, got {m} and {found.mean_error}")
-    return (m * found.ensemble_error / found.mean_error - 1) / (m - 1)  # eq. ensembles-correlation
+        raise ValueError("a correlation needs two members and an error that is not 0, "
+                         f"got {m} and {found.mean_error}")
+    # eq. ensembles-correlation
+    return (m * found.ensemble_error / found.mean_error - 1) / (m - 1)
 
 
 class BiasVarianceCovariance(NamedTuple):
-    """Terms of the expected squared error of the mean of m members: bias2 + variance / m + (1 - 1 / m) * covariance."""
+    """Terms of the expected squared error of the mean of m members: bias2 + variance /
+    m + (1 - 1 / m) * covariance.
+    """
 
     bias2: float
     variance: float
@@ -65,36 +75,46 @@ class BiasVarianceCovariance(NamedTuple):
 
     def error(self, m):
         """The expected squared error of an ensemble of m members."""
-        return self.bias2 + self.variance / m + (1 - 1 / m) * self.covariance  # eq. ensembles-bvc
+        # eq. ensembles-bvc
+        return self.bias2 + self.variance / m + (1 - 1 / m) * self.covariance
 
 
 def bias_variance_covariance(predictions, target):
-    """The three terms, averaged over examples, from predictions (R, M, ...): M >= 2 members for each of R training sets.
+    """The three terms, averaged over examples, from predictions (R, M, ...): M >= 2
+    members for each of R training sets.
 
-    target (...) is the truth, of the same dtype. Averages run over the R sets (dividing by R), all members and all pairs. For few sets bias2 is
-    expected too high, by (covariance + (variance - covariance) / M) / R, and the other two too low by the same: error(m) is not.
-    Raises TypeError and ValueError for arrays that do not fit (Ueda and Nakano, 1996).
+    target (...) is the truth, of the same dtype. Averages run over the R sets (dividing
+    by R), all members and all pairs. For few sets bias2 is expected too high, by
+    (covariance + (variance - covariance) / M) / R, and the other two too low by the
+    same: error(m) is not. Raises TypeError and ValueError for arrays that do not fit
+    (Ueda and Nakano, 1996).
     """
     check_array("predictions", predictions)
     if predictions.ndim < 2 or predictions.shape[1] < 2 or predictions.size == 0:
-        raise ValueError(f"predictions must have the shape (sets, members, ...) with at least 2 members, got {predictions.shape}")
+        raise ValueError("predictions must have the shape (sets, members, ...) with at "
+                         f"least 2 members, got {predictions.shape}")
     check_array("target", target, predictions.shape[2:], predictions.dtype)
     m = predictions.shape[1]
     mean = predictions.mean(axis=(0, 1))
     variance = float(np.mean((predictions - mean) ** 2))
     of_mean = float(np.mean((predictions.mean(axis=1) - mean) ** 2))
-    return BiasVarianceCovariance(float(np.mean((mean - target) ** 2)), variance, (m * of_mean - variance) / (m - 1))
+    return BiasVarianceCovariance(float(np.mean((mean - target) ** 2)), variance,
+                                  (m * of_mean - variance) / (m - 1))
 
 # %% ../book/ensembles.ipynb #83eba114
 def combine(logits, how="probabilities"):
-    """Class probabilities (..., C) of an ensemble from its members' logits (M, ..., C), in their dtype.
+    """Class probabilities (..., C) of an ensemble from its members' logits (M, ..., C),
+    in their dtype.
 
-    how: the mean of the "probabilities", the softmax of the mean of the "logits" (a geometric mean), or the shares of "votes", where a member votes
-    for its largest logit, for the first of several. Raises TypeError for anything but a float array, ValueError for another shape or how.
+    how: the mean of the "probabilities", the softmax of the mean of the "logits" (a
+    geometric mean), or the shares of "votes", where a member votes for its largest
+    logit, for the first of several. Raises TypeError for anything but a float array,
+    ValueError for another shape or how.
     """
     check_array("logits", logits)
     if logits.ndim < 2 or 0 in (len(logits), logits.shape[-1]):
-        raise ValueError(f"logits must have the shape (members, ..., classes), got {logits.shape}")
+        raise ValueError(
+            f"logits must have the shape (members, ..., classes), got {logits.shape}")
     if how == "probabilities":
         return Softmax().forward(logits).mean(axis=0)
     if how == "logits":
@@ -106,21 +126,27 @@ def combine(logits, how="probabilities"):
 
 
 def disagreement(labels):
-    """Share of examples on which two different members answer differently, averaged over the pairs: labels (M, N, ...) to (...).
+    """Share of examples on which two different members answer differently, averaged
+    over the pairs: labels (M, N, ...) to (...).
 
-    Raises TypeError for labels that are no integers, ValueError for fewer than two members or no examples.
+    Raises TypeError for labels that are no integers, ValueError for fewer than two
+    members or no examples.
     """
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, got {labels.dtype}")
     if labels.ndim < 2 or len(labels) < 2 or labels.shape[1] == 0:
-        raise ValueError(f"labels must have the shape (members, N, ...) with at least 2 members and 1 example, got {labels.shape}")
+        raise ValueError("labels must have the shape (members, N, ...) with at least 2 "
+                         f"members and 1 example, got {labels.shape}")
     m = len(labels)
-    return sum((labels[i] != labels[:i]).sum(axis=0) for i in range(1, m)).mean(axis=0) / (m * (m - 1) / 2)
+    return (sum((labels[i] != labels[:i]).sum(axis=0)
+                for i in range(1, m)).mean(axis=0) / (m * (m - 1) / 2))
 
 # %% ../book/ensembles.ipynb #9a555ecc
 class Doubt(NamedTuple):
-    """Entropy of the averaged probabilities and its two parts, in nats, each (...): total = own + disagreement."""
+    """Entropy of the averaged probabilities and its two parts, in nats, each (...):
+    total = own + disagreement.
+    """
 
     total: np.ndarray
     own: np.ndarray
@@ -133,22 +159,27 @@ def _entropy(p):
 
 
 def doubt(probabilities):
-    """The doubt of an ensemble whose members give the probabilities (M, ..., C), as a Doubt of arrays (...).
+    """The doubt of an ensemble whose members give the probabilities (M, ..., C), as a
+    Doubt of arrays (...).
 
-    The disagreement is a difference, and may round to just below 0. Raises TypeError for anything but a float array, ValueError for another shape
-    or entries outside [0, 1] (Depeweg et al., 2018).
+    The disagreement is a difference, and may round to just below 0. Raises TypeError
+    for anything but a float array, ValueError for another shape or entries outside [0,
+    1] (Depeweg et al., 2018).
     """
     check_array("probabilities", probabilities)
     if probabilities.ndim < 2 or len(probabilities) == 0:
-        raise ValueError(f"probabilities must have the shape (members, ..., classes), got {probabilities.shape}")
+        raise ValueError("probabilities must have the shape (members, ..., classes), "
+                         f"got {probabilities.shape}")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise ValueError("probabilities must lie in [0, 1]")
-    total, own = _entropy(probabilities.mean(axis=0)), _entropy(probabilities).mean(axis=0)
+    total, own = (_entropy(probabilities.mean(axis=0)),
+                  _entropy(probabilities).mean(axis=0))
     return Doubt(total, own, total - own)  # eq. ensembles-information
 
 # %% ../book/ensembles.ipynb #9a358099
 def bootstrap(n, rng, columns=None):
-    """Indices of a sample of n out of n examples, with replacement (Breiman, 1996): (n,), or (n, columns) for that many members.
+    """Indices of a sample of n out of n examples, with replacement (Breiman, 1996):
+    (n,), or (n, columns) for that many members.
 
     Raises ValueError for an n below 1.
     """
@@ -158,23 +189,32 @@ def bootstrap(n, rng, columns=None):
 
 # %% ../book/ensembles.ipynb #842abba6
 def get_swa_avg_fn():
-    """The rule of the equal mean: (averaged, current, num_averaged) to the new average (Izmailov et al., 2018, algorithm 1)."""
-    return lambda averaged, current, num_averaged: averaged + (current - averaged) / (int(num_averaged) + 1)  # eq. ensembles-mean
+    """The rule of the equal mean: (averaged, current, num_averaged) to the new average
+    (Izmailov et al., 2018, algorithm 1).
+    """
+    return (lambda averaged, current,  # eq. ensembles-mean
+            num_averaged: averaged + (current - averaged) / (int(num_averaged) + 1))
 
 
 def get_ema_avg_fn(decay=0.999):
-    """The rule of the exponential average: decay times the old one plus 1 - decay times the current value; ValueError outside [0, 1]."""
+    """The rule of the exponential average: decay times the old one plus 1 - decay times
+    the current value; ValueError outside [0, 1].
+    """
     if not 0 <= decay <= 1:
         raise ValueError(f"decay must lie in [0, 1], got {decay}")
     decay = float(decay)
-    return lambda averaged, current, num_averaged: decay * averaged + (1 - decay) * current  # eq. ensembles-ema
+    return (lambda averaged, current,
+            num_averaged: decay * averaged + (1 - decay) * current)  # eq. ensembles-ema
 
 
 class AveragedModel:
-    """A copy of a model, `module`, whose parameters are a running average of those that update_parameters is given.
+    """A copy of a model, `module`, whose parameters are a running average of those that
+    update_parameters is given.
 
-    avg_fn(averaged, current, num_averaged) is the equal mean by default; the first update copies. With use_buffers floating buffers are averaged
-    too, otherwise all are copied from the last model: recompute those of batch normalization with `update_bn`. As torch.optim.swa_utils.AveragedModel.
+    avg_fn(averaged, current, num_averaged) is the equal mean by default; the first
+    update copies. With use_buffers floating buffers are averaged too, otherwise all are
+    copied from the last model: recompute those of batch normalization with `update_bn`.
+    As torch.optim.swa_utils.AveragedModel.
     """
 
     def __init__(self, model, avg_fn=None, use_buffers=False):
@@ -182,8 +222,11 @@ class AveragedModel:
         self.avg_fn, self.use_buffers = avg_fn or get_swa_avg_fn(), use_buffers
 
     def update_parameters(self, model):
-        """Take the current state of `model` into the average; KeyError, ValueError or TypeError if it does not fit."""
-        state, kept = model.params | model.buffers, self.module.params | self.module.buffers
+        """Take the current state of `model` into the average; KeyError, ValueError or
+        TypeError if it does not fit.
+        """
+        state, kept = (model.params | model.buffers,
+                       self.module.params | self.module.buffers)
         check_state(kept, state)  # NumPy would stretch a (3, 1) to a (3, 2)
         for name, old in kept.items():
             if old.dtype.kind == "f" and old.dtype != state[name].dtype:
@@ -200,25 +243,33 @@ class AveragedModel:
 
 # %% ../book/ensembles.ipynb #dd1a4d1a
 def _leaves(model):
-    """The layers that a model is made of, those within a Sequential or an AveragedModel included."""
-    inner = getattr(model, "layers", None) or ([model.module] if isinstance(model, AveragedModel) else [])
+    """The layers that a model is made of, those within a Sequential or an AveragedModel
+    included.
+    """
+    inner = (getattr(model, "layers", None)
+             or ([model.module] if isinstance(model, AveragedModel) else []))
     return [leaf for layer in inner for leaf in _leaves(layer)] if inner else [model]
 
 
 def update_bn(batches, model):
-    """Recompute the running statistics of every batch normalization in model as the mean over the batches (B, ...), in place.
+    """Recompute the running statistics of every batch normalization in model as the
+    mean over the batches (B, ...), in place.
 
-    As torch.optim.swa_utils.update_bn: modes and momenta are as before afterwards. Raises ValueError without a batch.
+    As torch.optim.swa_utils.update_bn: modes and momenta are as before afterwards.
+    Raises ValueError without a batch.
     """
     leaves, batches = _leaves(model), list(batches)
-    norms = [leaf for leaf in leaves if isinstance(leaf, RunningNormalization) and leaf.buffers]
+    norms = [leaf for leaf in leaves if isinstance(leaf, RunningNormalization)
+             and leaf.buffers]
     if not batches:
         raise ValueError("statistics need at least one batch")
-    modes, momenta = [leaf.training for leaf in leaves], [norm.momentum for norm in norms]
+    modes, momenta = ([leaf.training for leaf in leaves],
+                      [norm.momentum for norm in norms])
     try:
         for norm in norms:
             norm.momentum = None
-            for name, start in (("running_mean", 0), ("running_var", 1), ("num_batches_tracked", 0)):
+            for name, start in (("running_mean", 0), ("running_var", 1),
+                                ("num_batches_tracked", 0)):
                 norm.buffers[name][...] = start
         for leaf in leaves:
             leaf.training = True
@@ -232,14 +283,18 @@ def update_bn(batches, model):
 
 # %% ../book/ensembles.ipynb #759b5109
 def monte_carlo(model, x, passes):
-    """The outputs (passes, ...) of a model with Dropout or DropConnect left on, and all other layers in evaluation mode.
+    """The outputs (passes, ...) of a model with Dropout or DropConnect left on, and all
+    other layers in evaluation mode.
 
-    Each pass draws its own masks from the layers' generators; the modes are as before afterwards. Raises ValueError for passes below 1 and for a model
-    without such a layer (Gal and Ghahramani, 2016).
+    Each pass draws its own masks from the layers' generators; the modes are as before
+    afterwards. Raises ValueError for passes below 1 and for a model without such a
+    layer (Gal and Ghahramani, 2016).
     """
     leaves = _leaves(model)
-    if passes < 1 or not any(isinstance(leaf, (Dropout, DropConnect)) for leaf in leaves):
-        raise ValueError(f"Monte Carlo needs at least one pass and one layer of Dropout, got {passes} passes")
+    if passes < 1 or not any(isinstance(leaf, (Dropout, DropConnect))
+                             for leaf in leaves):
+        raise ValueError("Monte Carlo needs at least one pass and one layer of "
+                         f"Dropout, got {passes} passes")
     modes = [leaf.training for leaf in leaves]
     try:
         for leaf in leaves:

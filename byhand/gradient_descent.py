@@ -16,10 +16,12 @@ from .backprop import check_array
 
 # %% ../book/gradient_descent.ipynb #6c5e7f66
 def descend(gradient, x, lr, steps):
-    """The path of gradient descent with a constant step: x (n,) to an array (steps + 1, n) that begins with x.
+    """The path of gradient descent with a constant step: x (n,) to an array (steps + 1,
+    n) that begins with x.
 
-    gradient maps an array of x's shape to one of the same shape. The path may run to infinity where lr is too large.
-    Raises TypeError unless x is a float array, ValueError for a negative number of steps or a gradient of another shape.
+    gradient maps an array of x's shape to one of the same shape. The path may run to
+    infinity where lr is too large. Raises TypeError unless x is a float array,
+    ValueError for a negative number of steps or a gradient of another shape.
     """
     check_array("x", x)
     if steps < 0:
@@ -29,7 +31,8 @@ def descend(gradient, x, lr, steps):
     for k in range(steps):
         g = np.asarray(gradient(path[k].copy()))
         if g.shape != x.shape:
-            raise ValueError(f"the gradient must have the shape {x.shape}, got {g.shape}")
+            raise ValueError(
+                f"the gradient must have the shape {x.shape}, got {g.shape}")
         path[k + 1] = path[k] - lr * g  # eq. gradient-descent-update
     return path
 
@@ -40,7 +43,9 @@ def flatten(arrays):
 
 
 def unflatten(vector, like):
-    """A dict of views of vector (n,) with the names and shapes of the dict `like`. Raises ValueError for another length."""
+    """A dict of views of vector (n,) with the names and shapes of the dict `like`.
+    Raises ValueError for another length.
+    """
     total = sum(value.size for value in like.values())
     if vector.shape != (total,):
         raise ValueError(f"vector must have the shape ({total},), got {vector.shape}")
@@ -54,8 +59,9 @@ def unflatten(vector, like):
 def objective(model, loss, x, y):
     """The loss of a model on x (N, ...) and y (N, ...) as a function of its parameters.
 
-    Returns a function of a vector (n,), as flatten(model.params) makes it, that gives (loss, gradient (n,)). It works on a
-    copy: the model keeps its parameters. The vector is rounded to their dtype, which the gradient has.
+    Returns a function of a vector (n,), as flatten(model.params) makes it, that gives
+    (loss, gradient (n,)). It works on a copy: the model keeps its parameters. The
+    vector is rounded to their dtype, which the gradient has.
     """
     model, loss = copy.deepcopy(model), copy.deepcopy(loss)
     params = model.params
@@ -72,41 +78,52 @@ def objective(model, loss, x, y):
 
 # %% ../book/gradient_descent.ipynb #16f37623
 def numerical_hessian(gradient, x, step=None):
-    """The Hessian (n, n) at x (n,) by central differences of a gradient function, made symmetric.
+    """The Hessian (n, n) at x (n,) by central differences of a gradient function, made
+    symmetric.
 
-    It costs 2n gradients. step is eps^(1/3) * max(1, |x|) by default, eps that of x's dtype, which the result has. Raises
-    TypeError unless x is a float array, ValueError unless x and the gradients are vectors of one length.
+    It costs 2n gradients. step is eps^(1/3) * max(1, |x|) by default, eps that of x's
+    dtype, which the result has. Raises TypeError unless x is a float array, ValueError
+    unless x and the gradients are vectors of one length.
     """
     check_array("x", x, (None,))
     if step is None:
         step = float(np.finfo(x.dtype).eps) ** (1 / 3) * np.maximum(1, np.abs(x))
-    steps, hessian = np.broadcast_to(step, x.shape), np.empty((len(x), len(x)), dtype=x.dtype)
+    steps, hessian = (np.broadcast_to(step, x.shape),
+                      np.empty((len(x), len(x)), dtype=x.dtype))
     for i in range(len(x)):
         forward, backward = x.copy(), x.copy()
         forward[i] += steps[i]
         backward[i] -= steps[i]
         up, down = np.array(gradient(forward.copy())), np.array(gradient(backward.copy()))  # copies: it may use one array again
         if up.shape != x.shape or down.shape != x.shape:
-            raise ValueError(f"the gradient must have the shape {x.shape}, got {up.shape}")
+            raise ValueError(
+                f"the gradient must have the shape {x.shape}, got {up.shape}")
         hessian[i] = (up - down) / (forward[i] - backward[i])
     return (hessian + hessian.T) / 2
 
 # %% ../book/gradient_descent.ipynb #2294aa03
 def lr_range_test(model, loss, x, y, *, lrs, batch_size, rng):
-    """Losses of the mini-batches met by a training run with a growing learning rate; returns them, shape (len(lrs),).
+    """Losses of the mini-batches met by a training run with a growing learning rate;
+    returns them, shape (len(lrs),).
 
-    lrs are the rates of the steps, in rising order; x (N, ...) and y (N, ...); batches are drawn by rng. The run ends, and the
-    remaining losses are infinite, once a loss is not finite or more than 4 times the first; losses below 0 are not meant. The model is not
-    changed. Raises ValueError unless the rates are positive, finite and rising, y has N entries and 1 <= batch_size <= N. Source: Smith, 2017.
+    lrs are the rates of the steps, in rising order; x (N, ...) and y (N, ...); batches
+    are drawn by rng. The run ends, and the remaining losses are infinite, once a loss
+    is not finite or more than 4 times the first; losses below 0 are not meant. The
+    model is not changed. Raises ValueError unless the rates are positive, finite and
+    rising, y has N entries and 1 <= batch_size <= N. Source: Smith, 2017.
     """
     lrs = np.asarray(lrs, dtype=float)
-    if lrs.ndim != 1 or len(lrs) == 0 or not np.all(np.isfinite(lrs)) or not np.all(np.diff(lrs, prepend=0.0) > 0):
+    if lrs.ndim != 1 or len(lrs) == 0 or not np.all(np.isfinite(lrs)) or not np.all(
+        np.diff(lrs, prepend=0.0) > 0):
         raise ValueError("lrs must be a list of positive, finite rates in rising order")
     if len(x) != len(y):
-        raise ValueError(f"x and y must have equally many entries, got {len(x)} and {len(y)}")
+        raise ValueError(
+            f"x and y must have equally many entries, got {len(x)} and {len(y)}")
     if not 1 <= batch_size <= len(x):
-        raise ValueError(f"batch_size must lie between 1 and {len(x)}, got {batch_size}")
-    model, loss, losses = copy.deepcopy(model), copy.deepcopy(loss), np.full(len(lrs), np.inf)
+        raise ValueError(
+            f"batch_size must lie between 1 and {len(x)}, got {batch_size}")
+    model, loss, losses = (copy.deepcopy(model), copy.deepcopy(loss),
+                           np.full(len(lrs), np.inf))
     for k, lr in enumerate(lrs):
         batch = rng.choice(len(x), batch_size, replace=False)
         value = loss.forward(model.forward(x[batch]), y[batch])
@@ -123,8 +140,9 @@ def lr_range_test(model, loss, x, y, *, lrs, batch_size, rng):
 def two_loop(gradient, pairs, scale=1.0):
     """The product of the BFGS estimate of the inverse Hessian with a vector (n,).
 
-    pairs holds (s, y, 1 / (s @ y)), the oldest first, with arrays (n,); the estimate before the first of them is scale times
-    the identity. Costs 4 len(pairs) n multiplications. Source: Nocedal, 1980; Nocedal and Wright, 2006, algorithm 7.4.
+    pairs holds (s, y, 1 / (s @ y)), the oldest first, with arrays (n,); the estimate
+    before the first of them is scale times the identity. Costs 4 len(pairs) n
+    multiplications. Source: Nocedal, 1980; Nocedal and Wright, 2006, algorithm 7.4.
     """
     q, weights = gradient.copy(), []
     for s, y, rho in reversed(pairs):  # eq. gradient-descent-two-loop
@@ -137,7 +155,9 @@ def two_loop(gradient, pairs, scale=1.0):
 
 # %% ../book/gradient_descent.ipynb #fa461c58
 class Trial(NamedTuple):
-    """A point on a line: the step t, the loss there, its slope along the line, and the gradient."""
+    """A point on a line: the step t, the loss there, its slope along the line, and the
+    gradient.
+    """
 
     t: float
     value: float
@@ -146,9 +166,11 @@ class Trial(NamedTuple):
 
 
 def cubic_minimizer(a, b, low, high):
-    """The minimum, kept within low and high, of the cubic through the values and slopes of two Trials.
+    """The minimum, kept within low and high, of the cubic through the values and slopes
+    of two Trials.
 
-    Where there is none, the middle of low and high. Source: Nocedal and Wright, 2006, equation 3.59.
+    Where there is none, the middle of low and high. Source: Nocedal and Wright, 2006,
+    equation 3.59.
     """
     a, b = (a, b) if a.t <= b.t else (b, a)
     if b.t > a.t:
@@ -157,28 +179,35 @@ def cubic_minimizer(a, b, low, high):
         r = math.sqrt(square) if 0 <= square < math.inf else math.nan
         below = b.slope - a.slope + 2 * r
         if math.isfinite(below) and below != 0:
-            t = b.t - (b.t - a.t) * (b.slope + r - m) / below  # eq. gradient-descent-cubic
+            # eq. gradient-descent-cubic
+            t = b.t - (b.t - a.t) * (b.slope + r - m) / below
             return min(max(t, low), high)
     return (low + high) / 2
 
 # %% ../book/gradient_descent.ipynb #f95a1da4
 def _lengthen(phi, t, zero, c1, c2, max_ls):
-    """Trials that bracket a good step, or one that is good, and the number of evaluations."""
+    """Trials that bracket a good step, or one that is good, and the number of
+    evaluations.
+    """
     previous, trial, evaluations = zero, phi(t), 1
     while evaluations <= max_ls:
-        if trial.value > zero.value + c1 * trial.t * zero.slope or (evaluations > 2 and trial.value >= previous.value):
+        if trial.value > zero.value + c1 * trial.t * zero.slope or (
+            evaluations > 2 and trial.value >= previous.value):
             return [previous, trial], evaluations
         if abs(trial.slope) <= -c2 * zero.slope:
             return [trial], evaluations
         if trial.slope >= 0:
             return [previous, trial], evaluations
-        t = cubic_minimizer(previous, trial, trial.t + 0.01 * (trial.t - previous.t), 10 * trial.t)
+        t = cubic_minimizer(previous, trial, trial.t + 0.01 * (trial.t - previous.t),
+                            10 * trial.t)
         previous, trial, evaluations = trial, phi(t), evaluations + 1
     return [zero, trial], evaluations
 
 
 def _next_trial(ends, stalled):
-    """Where to look within the bracket, and whether that is close to an end (twice in a row is not allowed)."""
+    """Where to look within the bracket, and whether that is close to an end (twice in a
+    row is not allowed).
+    """
     low, high = sorted(end.t for end in ends)
     t, margin = cubic_minimizer(*ends, low, high), 0.1 * (high - low)
     if min(high - t, t - low) >= margin:
@@ -189,14 +218,18 @@ def _next_trial(ends, stalled):
 
 # %% ../book/gradient_descent.ipynb #594d3311
 def strong_wolfe(phi, t, zero, *, c1=1e-4, c2=0.9, smallest=0.0, max_ls=25):
-    """A step that meets the strong Wolfe conditions, found from the first try t; returns (Trial, evaluations of phi).
+    """A step that meets the strong Wolfe conditions, found from the first try t;
+    returns (Trial, evaluations of phi).
 
-    phi(t) gives a Trial; zero is that at t = 0. The search ends early, with the best point of the bracket, when the bracket is shorter than
-    `smallest` or after max_ls evaluations more than the first. Raises ValueError unless t is positive and zero.slope negative.
-    Source: Wolfe, 1969; Nocedal and Wright, 2006, algorithms 3.5 and 3.6, with the guards of PyTorch.
+    phi(t) gives a Trial; zero is that at t = 0. The search ends early, with the best
+    point of the bracket, when the bracket is shorter than `smallest` or after max_ls
+    evaluations more than the first. Raises ValueError unless t is positive and
+    zero.slope negative. Source: Wolfe, 1969; Nocedal and Wright, 2006, algorithms 3.5
+    and 3.6, with the guards of PyTorch.
     """
     if not (t > 0 and zero.slope < 0):
-        raise ValueError(f"t must be positive and the slope at 0 negative, got {t} and {zero.slope}")
+        raise ValueError(
+            f"t must be positive and the slope at 0 negative, got {t} and {zero.slope}")
     ends, evaluations = _lengthen(phi, t, zero, c1, c2, max_ls)
     if len(ends) == 1:
         return ends[0], evaluations
@@ -204,7 +237,8 @@ def strong_wolfe(phi, t, zero, *, c1=1e-4, c2=0.9, smallest=0.0, max_ls=25):
     while evaluations <= max_ls and abs(ends[1].t - ends[0].t) >= smallest:
         t, stalled = _next_trial(ends, stalled)
         trial, evaluations = phi(t), evaluations + 1
-        if trial.value > zero.value + c1 * t * zero.slope or trial.value >= ends[best].value:  # eq. gradient-descent-wolfe
+        if trial.value > zero.value + c1 * t * zero.slope or trial.value >= ends[
+            best].value:  # eq. gradient-descent-wolfe
             ends[1 - best] = trial
             best = int(ends[0].value > ends[1].value)
             continue
@@ -224,7 +258,8 @@ class _OneVector:
             raise ValueError("params must hold at least one array")
         self.params, self.evaluations = dict(params), 0
         for name, value in self.params.items():
-            check_array(name, value, dtype=getattr(next(iter(self.params.values())), "dtype", None))
+            check_array(name, value,
+                        dtype=getattr(next(iter(self.params.values())), "dtype", None))
 
     def get(self):
         return flatten(self.params)
@@ -239,9 +274,11 @@ class _OneVector:
         self.evaluations += 1
         missing = self.params.keys() - grads.keys()
         if missing:
-            raise ValueError(f"the closure gives no gradient of {', '.join(sorted(missing))}")
+            raise ValueError(
+                f"the closure gives no gradient of {', '.join(sorted(missing))}")
         for name, param in self.params.items():
-            check_array(f"the gradient of {name}", grads[name], param.shape, param.dtype)
+            check_array(f"the gradient of {name}", grads[name], param.shape,
+                        param.dtype)
         return float(value), flatten({name: grads[name] for name in self.params})
 
     def along(self, closure, start, direction):
@@ -258,18 +295,25 @@ class _OneVector:
 class _History:
     """The settings of L-BFGS and the steps that it remembers."""
 
-    def __init__(self, params, lr=1, max_iter=20, max_eval=None, tolerance_grad=1e-7, tolerance_change=1e-9, history_size=100, line_search_fn=None):
+    def __init__(self, params, lr=1, max_iter=20, max_eval=None, tolerance_grad=1e-7,
+                 tolerance_change=1e-9, history_size=100, line_search_fn=None):
         if not lr > 0 or max_iter < 1 or history_size < 1:
-            raise ValueError(f"lr, max_iter and history_size must be positive, got {lr}, {max_iter} and {history_size}")
+            raise ValueError("lr, max_iter and history_size must be positive, got "
+                             f"{lr}, {max_iter} and {history_size}")
         if line_search_fn not in (None, "strong_wolfe"):
-            raise ValueError(f'line_search_fn must be None or "strong_wolfe", got {line_search_fn!r}')
+            raise ValueError('line_search_fn must be None or "strong_wolfe", got '
+                             f'{line_search_fn!r}')
         self.vector, self.lr, self.max_iter = _OneVector(params), float(lr), max_iter
         self.max_eval = max_iter * 5 // 4 if max_eval is None else max_eval
-        self.tolerance_grad, self.tolerance_change, self.line_search_fn = tolerance_grad, tolerance_change, line_search_fn
-        self.pairs, self.scale, self.moved, self.n_iter = deque(maxlen=history_size), 1.0, None, 0
+        self.tolerance_grad, self.tolerance_change, self.line_search_fn = (
+            tolerance_grad, tolerance_change, line_search_fn)
+        self.pairs, self.scale, self.moved, self.n_iter = (
+            deque(maxlen=history_size), 1.0, None, 0)
 
     def direction(self, g):
-        """Minus the estimated inverse Hessian times g (n,). The last step joins the history if its curvature is positive."""
+        """Minus the estimated inverse Hessian times g (n,). The last step joins the
+        history if its curvature is positive.
+        """
         if self.moved is not None:
             s, y = self.moved[0], g - self.moved[1]
             curvature = float(s @ y)
@@ -280,19 +324,24 @@ class _History:
 
 # %% ../book/gradient_descent.ipynb #23bbcfd6
 class LBFGS(_History):
-    """L-BFGS with PyTorch's arguments. params is a dict of arrays of one dtype, which step changes in place.
+    """L-BFGS with PyTorch's arguments. params is a dict of arrays of one dtype, which
+    step changes in place.
 
-    lr is the length of the step along the direction or, with line_search_fn "strong_wolfe", the first one tried. A call of step makes up to
-    max_iter iterations and max_eval evaluations (max_iter * 5 // 4 by default), and ends early below tolerance_grad (largest entry of
-    the gradient) or tolerance_change (loss, or largest entry of the step). history_size pairs are kept, from call to call. Raises
-    TypeError and ValueError for what it cannot use. Source: Liu and Nocedal, 1989; Nocedal and Wright, 2006, chapter 7.
+    lr is the length of the step along the direction or, with line_search_fn
+    "strong_wolfe", the first one tried. A call of step makes up to max_iter iterations
+    and max_eval evaluations (max_iter * 5 // 4 by default), and ends early below
+    tolerance_grad (largest entry of the gradient) or tolerance_change (loss, or largest
+    entry of the step). history_size pairs are kept, from call to call. Raises TypeError
+    and ValueError for what it cannot use. Source: Liu and Nocedal, 1989; Nocedal and
+    Wright, 2006, chapter 7.
     """
 
     def step(self, closure):
         """Improve the parameters in place; returns the loss before.
 
-        closure takes no arguments and returns (loss, grads) for the parameters as they are, grads a dict with the names and shapes of
-        params. Raises TypeError or ValueError for gradients that do not match.
+        closure takes no arguments and returns (loss, grads) for the parameters as they
+        are, grads a dict with the names and shapes of params. Raises TypeError or
+        ValueError for gradients that do not match.
         """
         vector, before = self.vector, self.vector.evaluations
         first, g = vector.evaluate(closure)
@@ -301,21 +350,26 @@ class LBFGS(_History):
             left = self.max_eval - (vector.evaluations - before)
             if np.max(np.abs(g)) <= self.tolerance_grad or (k > 1 and left <= 0):
                 break
-            x, d, previous, self.n_iter = vector.get(), self.direction(g), value, self.n_iter + 1
-            t = self.lr if self.n_iter > 1 else self.lr * min(1.0, 1 / float(np.sum(np.abs(g))))
+            x, d, previous, self.n_iter = (vector.get(), self.direction(g), value,
+                                           self.n_iter + 1)
+            t = (self.lr if self.n_iter > 1
+                 else self.lr * min(1.0, 1 / float(np.sum(np.abs(g)))))
             zero, self.moved = Trial(0.0, value, float(g @ d), g), (t * d, g)
             if zero.slope > -self.tolerance_change:
                 break
             if self.line_search_fn is None:
                 vector.set(x + t * d)
-                if k == self.max_iter:  # the next call evaluates here, perhaps on another batch
+                # the next call evaluates here, perhaps on another batch
+                if k == self.max_iter:
                     break
                 value, g = vector.evaluate(closure)
             else:
                 smallest = self.tolerance_change / float(np.max(np.abs(d)))
-                (t, value, _, g), _ = strong_wolfe(vector.along(closure, x, d), t, zero, smallest=smallest, max_ls=left)
+                (t, value, _, g), _ = strong_wolfe(vector.along(closure, x, d), t, zero,
+                                                   smallest=smallest, max_ls=left)
                 vector.set(x + t * d)
                 self.moved = t * d, zero.gradient
-            if np.max(np.abs(t * d)) <= self.tolerance_change or abs(value - previous) < self.tolerance_change:
+            if np.max(np.abs(t * d)) <= self.tolerance_change or abs(
+                value - previous) < self.tolerance_change:
                 break
         return first

@@ -16,32 +16,40 @@ from .backprop import Layer, Linear, Sequential, check_array
 
 # %% ../book/initialization.ipynb #efc91294
 def fans(shape):
-    """Fan-in and fan-out of a weight: (out, in) or, for convolutions, (out, in, *kernel), as torch.nn.init counts them.
+    """Fan-in and fan-out of a weight: (out, in) or, for convolutions, (out, in,
+    *kernel), as torch.nn.init counts them.
 
     Raises ValueError for fewer than two axes or an empty one.
     """
     if len(shape) < 2 or min(shape) < 1:
-        raise ValueError(f"shape must have two or more axes, none of them empty, got {tuple(shape)}")
+        raise ValueError(
+            f"shape must have two or more axes, none of them empty, got {tuple(shape)}")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 
 # %% ../book/initialization.ipynb #a392e1f3
 def calculate_gain(nonlinearity, param=None):
-    """The factor on the standard deviation that torch.nn.init recommends for a nonlinearity, a float.
+    """The factor on the standard deviation that torch.nn.init recommends for a
+    nonlinearity, a float.
 
-    nonlinearity: "linear", "conv1d" to "conv3d", "conv_transpose1d" to "conv_transpose3d", "sigmoid", "tanh", "relu",
-    "leaky_relu" (param is its negative slope, 0.01 by default) or "selu". Raises ValueError for another. The gains of tanh, 5/3,
-    and selu, 3/4, are rules of thumb; that of sigmoid, 1, does not account for its slope.
+    nonlinearity: "linear", "conv1d" to "conv3d", "conv_transpose1d" to
+    "conv_transpose3d", "sigmoid", "tanh", "relu", "leaky_relu" (param is its negative
+    slope, 0.01 by default) or "selu". Raises ValueError for another. The gains of tanh,
+    5/3, and selu, 3/4, are rules of thumb; that of sigmoid, 1, does not account for its
+    slope.
     """
-    convolutions = [f"{kind}{axes}d" for kind in ("conv", "conv_transpose") for axes in (1, 2, 3)]
-    gains = {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4} | dict.fromkeys(["linear", "sigmoid", *convolutions], 1.0)
+    convolutions = [f"{kind}{axes}d" for kind in ("conv", "conv_transpose")
+                    for axes in (1, 2, 3)]
+    gains = ({"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+             | dict.fromkeys(["linear", "sigmoid", *convolutions], 1.0))
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
         if isinstance(slope, bool) or not isinstance(slope, (int, float)):
             raise ValueError(f"the negative slope must be a number, got {slope!r}")
         return math.sqrt(2 / (1 + slope**2))  # eq. initialization-he
     if nonlinearity not in gains:
-        raise ValueError(f"nonlinearity must be leaky_relu or one of {', '.join(gains)}, got {nonlinearity!r}")
+        raise ValueError("nonlinearity must be leaky_relu or one of "
+                         f"{', '.join(gains)}, got {nonlinearity!r}")
     return gains[nonlinearity]
 
 # %% ../book/initialization.ipynb #4259bfcd
@@ -51,14 +59,18 @@ def zeros(shape, rng=None, dtype=np.float64):
 
 
 def normal(shape, rng, mean=0.0, std=1.0, dtype=np.float64):
-    """Independent Gaussian numbers of this shape. Raises ValueError for a negative or undefined std."""
+    """Independent Gaussian numbers of this shape. Raises ValueError for a negative or
+    undefined std.
+    """
     if not std >= 0:
         raise ValueError(f"std must not be negative, got {std}")
     return (mean + std * rng.normal(size=shape)).astype(dtype)
 
 
 def uniform(shape, rng, a=0.0, b=1.0, dtype=np.float64):
-    """Independent numbers of this shape, uniform on [a, b). Raises ValueError unless a <= b."""
+    """Independent numbers of this shape, uniform on [a, b). Raises ValueError unless a
+    <= b.
+    """
     if not a <= b:
         raise ValueError(f"a must not be above b, got {a} and {b}")
     return rng.uniform(a, b, shape).astype(dtype)
@@ -70,22 +82,30 @@ def _uniform_of(std, shape, rng, dtype):
 
 
 def lecun_normal(shape, rng, dtype=np.float64):
-    """N(0, 1 / fan_in); no counterpart in torch.nn.init (LeCun et al., 1998, section 4.6)."""
-    return normal(shape, rng, 0.0, 1 / math.sqrt(fans(shape)[0]), dtype)  # eq. initialization-lecun
+    """N(0, 1 / fan_in); no counterpart in torch.nn.init (LeCun et al., 1998, section
+    4.6).
+    """
+    # eq. initialization-lecun
+    return normal(shape, rng, 0.0, 1 / math.sqrt(fans(shape)[0]), dtype)
 
 
 def lecun_uniform(shape, rng, dtype=np.float64):
-    """Uniform within sqrt(3 / fan_in), of variance 1 / fan_in (LeCun et al., 1998, section 4.6)."""
+    """Uniform within sqrt(3 / fan_in), of variance 1 / fan_in (LeCun et al., 1998,
+    section 4.6).
+    """
     return _uniform_of(1 / math.sqrt(fans(shape)[0]), shape, rng, dtype)
 
 # %% ../book/initialization.ipynb #6e03a49e
 def xavier_normal(shape, rng, gain=1.0, dtype=np.float64):
     """N(0, gain^2 * 2 / (fan_in + fan_out)) (Glorot and Bengio, 2010, equation 12)."""
-    return normal(shape, rng, 0.0, gain * math.sqrt(2 / sum(fans(shape))), dtype)  # eq. initialization-glorot
+    # eq. initialization-glorot
+    return normal(shape, rng, 0.0, gain * math.sqrt(2 / sum(fans(shape))), dtype)
 
 
 def xavier_uniform(shape, rng, gain=1.0, dtype=np.float64):
-    """Uniform within gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010, equation 16)."""
+    """Uniform within gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010,
+    equation 16).
+    """
     return _uniform_of(gain * math.sqrt(2 / sum(fans(shape))), shape, rng, dtype)
 
 # %% ../book/initialization.ipynb #3c7f69a8
@@ -95,15 +115,20 @@ def _kaiming_std(shape, a, mode, nonlinearity):
     return calculate_gain(nonlinearity, a) / math.sqrt(fans(shape)[mode == "fan_out"])
 
 
-def kaiming_normal(shape, rng, a=0, mode="fan_in", nonlinearity="leaky_relu", dtype=np.float64):
-    """N(0, gain^2 / fan) with the fan of mode and calculate_gain(nonlinearity, a) (He et al., 2015, equations 10 and 14).
+def kaiming_normal(shape, rng, a=0, mode="fan_in", nonlinearity="leaky_relu",
+                   dtype=np.float64):
+    """N(0, gain^2 / fan) with the fan of mode and calculate_gain(nonlinearity, a) (He
+    et al., 2015, equations 10 and 14).
 
-    a is the slope of a leaky ReLU on its negative side; 0 is ReLU. Raises ValueError for another mode or nonlinearity.
+    a is the slope of a leaky ReLU on its negative side; 0 is ReLU. Raises ValueError
+    for another mode or nonlinearity.
     """
-    return normal(shape, rng, 0.0, _kaiming_std(shape, a, mode, nonlinearity), dtype)  # eq. initialization-he
+    # eq. initialization-he
+    return normal(shape, rng, 0.0, _kaiming_std(shape, a, mode, nonlinearity), dtype)
 
 
-def kaiming_uniform(shape, rng, a=0, mode="fan_in", nonlinearity="leaky_relu", dtype=np.float64):
+def kaiming_uniform(shape, rng, a=0, mode="fan_in", nonlinearity="leaky_relu",
+                    dtype=np.float64):
     """Uniform within gain * sqrt(3 / fan), of the variance of kaiming_normal."""
     return _uniform_of(_kaiming_std(shape, a, mode, nonlinearity), shape, rng, dtype)
 
@@ -111,10 +136,12 @@ def kaiming_uniform(shape, rng, a=0, mode="fan_in", nonlinearity="leaky_relu", d
 def trunc_normal(shape, rng, mean=0.0, std=1.0, a=-2.0, b=2.0, dtype=np.float64):
     """Numbers of this shape from N(mean, std^2), given that they lie in [a, b].
 
-    a and b are values, not multiples of std, as in torch.nn.init. Raises ValueError unless a < b and std > 0.
+    a and b are values, not multiples of std, as in torch.nn.init. Raises ValueError
+    unless a < b and std > 0.
     """
     if not (a < b and std > 0):
-        raise ValueError(f"a must be below b and std positive, got a = {a}, b = {b}, std = {std}")
+        raise ValueError(
+            f"a must be below b and std positive, got a = {a}, b = {b}, std = {std}")
     low, high = (a - mean) / std, (b - mean) / std
     mirrored = low + high > 0
     if mirrored:
@@ -127,22 +154,27 @@ def trunc_normal(shape, rng, mean=0.0, std=1.0, a=-2.0, b=2.0, dtype=np.float64)
 
 # %% ../book/initialization.ipynb #5abdd85b
 def orthogonal(shape, rng, gain=1.0, dtype=np.float64):
-    """gain times a random matrix (out, in * kernel) with orthonormal rows, or columns if there are fewer, in this shape.
+    """gain times a random matrix (out, in * kernel) with orthonormal rows, or columns
+    if there are fewer, in this shape.
 
-    Raises ValueError for fewer than two axes or an empty one (Saxe et al., 2014; Mezzadri, 2007).
+    Raises ValueError for fewer than two axes or an empty one (Saxe et al., 2014;
+    Mezzadri, 2007).
     """
     fans(shape)
     matrix = rng.normal(size=(shape[0], math.prod(shape[1:])))
     wide = matrix.shape[0] < matrix.shape[1]
     q, r = np.linalg.qr(matrix.T if wide else matrix)
     q = q * np.copysign(1.0, np.diag(r))
-    return (gain * (q.T if wide else q)).reshape(shape).astype(dtype)  # eq. initialization-orthogonal
+    # eq. initialization-orthogonal
+    return (gain * (q.T if wide else q)).reshape(shape).astype(dtype)
 
 # %% ../book/initialization.ipynb #54e7e341
 def initialize(model, weight, rng, bias=0.0):
-    """A new state for model.load_state: biases filled with bias, parameters of two or more axes drawn by weight(shape, rng, dtype=...).
+    """A new state for model.load_state: biases filled with bias, parameters of two or
+    more axes drawn by weight(shape, rng, dtype=...).
 
-    Keeps names, shapes and dtypes, and the values of all other parameters and buffers; the model is not changed.
+    Keeps names, shapes and dtypes, and the values of all other parameters and buffers;
+    the model is not changed.
     """
     state = copy.deepcopy(model.params | model.buffers)
     for name, value in model.params.items():
@@ -154,10 +186,13 @@ def initialize(model, weight, rng, bias=0.0):
 
 
 def lsuv(model, x, rng):
-    """A state for model.load_state in which each Linear of a Sequential turns the batch x into outputs of variance 1.
+    """A state for model.load_state in which each Linear of a Sequential turns the batch
+    x into outputs of variance 1.
 
-    Orthogonal weights, rescaled one layer after the other, and zero biases (Mishkin and Matas, 2016); the Linears must stand in
-    model.layers, not in a Sequential within. The model and x are not changed. Raises ValueError if a layer's output has variance 0.
+    Orthogonal weights, rescaled one layer after the other, and zero biases (Mishkin and
+    Matas, 2016); the Linears must stand in model.layers, not in a Sequential within.
+    The model and x are not changed. Raises ValueError if a layer's output has variance
+    0.
     """
     model, buffers = copy.deepcopy(model), copy.deepcopy(model.buffers)
     model.load_state(initialize(model, orthogonal, rng))
@@ -165,27 +200,33 @@ def lsuv(model, x, rng):
         if isinstance(layer, Linear):
             spread = float(np.std(layer.forward(x)))
             if not spread > 0:
-                raise ValueError("a layer's output is constant over x: its scale cannot be chosen")
+                raise ValueError(
+                    "a layer's output is constant over x: its scale cannot be chosen")
             layer.params["weight"] /= spread
         x = layer.forward(x)
     return model.params | buffers
 
 # %% ../book/initialization.ipynb #f9c6f3ae
 def gaussian_mean(f):
-    """E[f(u)] for a standard normal u by the midpoint rule on a grid of step 0.002 within 12; f maps an array to one of its shape.
+    """E[f(u)] for a standard normal u by the midpoint rule on a grid of step 0.002
+    within 12; f maps an array to one of its shape.
 
-    Exact to rounding for smooth f and for jumps at 0; a jump of height 1 elsewhere costs up to 0.0004.
+    Exact to rounding for smooth f and for jumps at 0; a jump of height 1 elsewhere
+    costs up to 0.0004.
     """
     u = (np.arange(-6000, 6000) + 0.5) * 0.002
     return float(np.sum(f(u) * np.exp(-(u**2) / 2)) * (0.002 / math.sqrt(2 * math.pi)))
 
 
 def mean_field(activation, depth, weight_var, bias_var=0.0, input_moment=1.0):
-    """What a wide random network does to signal and gradient: (q, m, chi), each of shape (depth,).
+    """What a wide random network does to signal and gradient: (q, m, chi), each of
+    shape (depth,).
 
-    activation: an elementwise layer. weight_var: fan-in times the variance of a weight; bias_var: that of a bias. input_moment:
-    E[x^2]. q and m are the second moments before and after the activation of each layer, chi the factor by which the layer multiplies
-    the second moment of the gradient, for equal widths (Poole et al., 2016; Schoenholz et al., 2017).
+    activation: an elementwise layer. weight_var: fan-in times the variance of a weight;
+    bias_var: that of a bias. input_moment: E[x^2]. q and m are the second moments
+    before and after the activation of each layer, chi the factor by which the layer
+    multiplies the second moment of the gradient, for equal widths (Poole et al., 2016;
+    Schoenholz et al., 2017).
     """
     q, m, chi = np.zeros((3, depth))
     moment = input_moment
@@ -193,12 +234,14 @@ def mean_field(activation, depth, weight_var, bias_var=0.0, input_moment=1.0):
         q[i] = weight_var * moment + bias_var  # eq. initialization-recursion
         scale = math.sqrt(q[i])
         m[i] = moment = gaussian_mean(lambda u: activation.forward(scale * u) ** 2)
-        chi[i] = weight_var * gaussian_mean(lambda u: activation.backward(np.ones_like(u)) ** 2)  # eq. initialization-chi
+        chi[i] = (weight_var  # eq. initialization-chi
+                  * gaussian_mean(lambda u: activation.backward(np.ones_like(u)) ** 2))
     return q, m, chi
 
 # %% ../book/initialization.ipynb #40128c37
 class StackedLinear(Layer):
-    """S Linear layers side by side: x (N, S, D) to y (N, S, M), with "weight" (S, M, D) and "bias" (S, 1, M).
+    """S Linear layers side by side: x (N, S, D) to y (N, S, M), with "weight" (S, M, D)
+    and "bias" (S, 1, M).
 
     Raises ValueError or TypeError for arrays of other shapes or dtypes.
     """
@@ -225,42 +268,52 @@ class StackedLinear(Layer):
 
 # %% ../book/initialization.ipynb #c4f81a72
 def stack(models):
-    """One Sequential that runs several of one architecture side by side: x (N, S, D) to y (N, S, M).
+    """One Sequential that runs several of one architecture side by side: x (N, S, D) to
+    y (N, S, M).
 
-    Every Linear, with bias, becomes a StackedLinear with copies of the weights; the other layers must work elementwise, and are copied
-    from the first model. Initialize first, then stack. Raises ValueError for no models, if their layers differ in kind or shape, and
-    for layers that hold parameters of another kind.
+    Every Linear, with bias, becomes a StackedLinear with copies of the weights; the
+    other layers must work elementwise, and are copied from the first model. Initialize
+    first, then stack. Raises ValueError for no models, if their layers differ in kind
+    or shape, and for layers that hold parameters of another kind.
     """
     layers, models = [], list(models)
     if not models:
         raise ValueError("there must be at least one model")
     for group in zip(*(model.layers for model in models), strict=True):
         if len({type(layer) for layer in group}) > 1:
-            raise ValueError(f"the models differ: {', '.join(sorted({type(layer).__name__ for layer in group}))} in one place")
+            raise ValueError(
+                "the models differ: "
+                f"{', '.join(sorted({type(layer).__name__ for layer in group}))} in "
+                "one place")
         if isinstance(group[0], Linear):
             params = [layer.params for layer in group]
             if any("bias" not in p for p in params):
                 raise ValueError("a Linear without bias cannot be stacked")
-            layers.append(StackedLinear(np.stack([p["weight"] for p in params]), np.stack([p["bias"][None] for p in params])))
+            layers.append(StackedLinear(np.stack([p["weight"] for p in params]),
+                                        np.stack([p["bias"][None] for p in params])))
         elif group[0].params or group[0].buffers:
-            raise ValueError(f"{type(group[0]).__name__} has a state of its own, which the models would share")
+            raise ValueError(f"{type(group[0]).__name__} has a state of its own, which "
+                             "the models would share")
         else:
             layers.append(copy.deepcopy(group[0]))
     return Sequential(*layers)
 
 
 class SideBySide:
-    """The sum over S stacked models of each one's mean loss: prediction (N, S, C) with target (N, S).
+    """The sum over S stacked models of each one's mean loss: prediction (N, S, C) with
+    target (N, S).
 
-    loss: CrossEntropyLoss(reduction="sum"). Each model gets the gradient that it would get alone. Raises ValueError for another
-    reduction of loss; its own one is "mean", over the examples.
+    loss: CrossEntropyLoss(reduction="sum"). Each model gets the gradient that it would
+    get alone. Raises ValueError for another reduction of loss; its own one is "mean",
+    over the examples.
     """
 
     reduction = "mean"
 
     def __init__(self, loss):
         if loss.reduction != "sum":
-            raise ValueError(f'loss must have the reduction "sum", got {loss.reduction!r}')
+            raise ValueError(
+                f'loss must have the reduction "sum", got {loss.reduction!r}')
         self.loss = loss
 
     def forward(self, prediction, target):

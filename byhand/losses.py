@@ -13,14 +13,16 @@ from .backprop import Layer, Loss, check_array
 # %% ../book/losses.ipynb #d9f989bd
 def _log_softmax(x, dim):
     z = x - np.max(x, axis=dim, keepdims=True)  # eq. losses-shift
-    return z - np.log(np.sum(np.exp(z), axis=dim, keepdims=True))  # eq. losses-log-softmax
+    # eq. losses-log-softmax
+    return z - np.log(np.sum(np.exp(z), axis=dim, keepdims=True))
 
 
 class LogSoftmax(Layer):
     """log(exp(x) / sum of exp(x)) along the axis dim; x and y have one shape and dtype.
 
-    A row that holds +inf or NaN, or only -inf, becomes NaN, as in PyTorch, which guesses a dim that is not given, with a
-    warning. Raises TypeError for an input that is not a float array, ValueError for an axis that it does not have.
+    A row that holds +inf or NaN, or only -inf, becomes NaN, as in PyTorch, which
+    guesses a dim that is not given, with a warning. Raises TypeError for an input that
+    is not a float array, ValueError for an axis that it does not have.
     """
 
     def __init__(self, dim=-1):
@@ -34,14 +36,16 @@ class LogSoftmax(Layer):
 
     def backward(self, dy):
         check_array("dy", dy, self.y.shape, self.y.dtype)
-        return dy - np.exp(self.y) * dy.sum(axis=self.dim, keepdims=True)  # eq. losses-log-softmax-grad
+        # eq. losses-log-softmax-grad
+        return dy - np.exp(self.y) * dy.sum(axis=self.dim, keepdims=True)
 
 # %% ../book/losses.ipynb #b23512e4
 class Softmax(Layer):
     """exp(x) / sum of exp(x) along the axis dim; x and y have one shape and dtype.
 
-    A row that holds +inf or NaN, or only -inf, becomes NaN, as in PyTorch, which guesses a dim that is not given, with a
-    warning. Raises TypeError for an input that is not a float array, ValueError for an axis that it does not have.
+    A row that holds +inf or NaN, or only -inf, becomes NaN, as in PyTorch, which
+    guesses a dim that is not given, with a warning. Raises TypeError for an input that
+    is not a float array, ValueError for an axis that it does not have.
     """
 
     def __init__(self, dim=-1):
@@ -56,7 +60,8 @@ class Softmax(Layer):
 
     def backward(self, dy):
         check_array("dy", dy, self.y.shape, self.y.dtype)
-        return self.y * (dy - np.sum(dy * self.y, axis=self.dim, keepdims=True))  # eq. losses-softmax-grad
+        # eq. losses-softmax-grad
+        return self.y * (dy - np.sum(dy * self.y, axis=self.dim, keepdims=True))
 
 # %% ../book/losses.ipynb #fe55b0a8
 def _check_pair(prediction, target):
@@ -65,20 +70,26 @@ def _check_pair(prediction, target):
 
 
 def _factor(name, weight, prediction):
-    """A weight in the prediction's dtype, or 1.0 for None. It may be broadcast, and must not enlarge the losses."""
+    """A weight in the prediction's dtype, or 1.0 for None. It may be broadcast, and
+    must not enlarge the losses.
+    """
     if weight is None:
         return 1.0
-    if weight.shape[::-1] != tuple(n if n == 1 else m for n, m in zip(weight.shape[::-1], prediction.shape[::-1])):
-        raise ValueError(f"{name} must broadcast to the shape {prediction.shape}, got {weight.shape}")
+    if weight.shape[::-1] != tuple(
+        n if n == 1 else m for n, m in zip(weight.shape[::-1], prediction.shape[::-1])):
+        raise ValueError(f"{name} must broadcast to the shape {prediction.shape}, got "
+                         f"{weight.shape}")
     return weight.astype(prediction.dtype)
 
 # %% ../book/losses.ipynb #c451209c
 class L1Loss(Loss):
-    """Absolute error |prediction - target|: two arrays of one shape and dtype. Its slope at 0, and at NaN, is 0, as in PyTorch.
+    """Absolute error |prediction - target|: two arrays of one shape and dtype. Its
+    slope at 0, and at NaN, is 0, as in PyTorch.
 
-    reduction: "mean" or "sum" give a float, "none" an array. backward(dy) returns the gradient of the prediction; dy is a
-    float, or for "none" an array of the losses' shape. Raises TypeError and ValueError for a target that does not match,
-    ValueError for the mean of an empty batch (PyTorch returns NaN).
+    reduction: "mean" or "sum" give a float, "none" an array. backward(dy) returns the
+    gradient of the prediction; dy is a float, or for "none" an array of the losses'
+    shape. Raises TypeError and ValueError for a target that does not match, ValueError
+    for the mean of an empty batch (PyTorch returns NaN).
     """
 
     def forward(self, prediction, target):
@@ -91,10 +102,12 @@ class L1Loss(Loss):
 
 # %% ../book/losses.ipynb #a3d99899
 class HuberLoss(Loss):
-    """Squared error / 2 up to a difference of delta, beyond it a line of slope delta (Huber, 1964).
+    """Squared error / 2 up to a difference of delta, beyond it a line of slope delta
+    (Huber, 1964).
 
-    prediction and target have one shape and dtype. reduction, backward and errors are as in L1Loss; ValueError also for a
-    delta that is not positive and finite (PyTorch takes infinity, too: half the squared error).
+    prediction and target have one shape and dtype. reduction, backward and errors are
+    as in L1Loss; ValueError also for a delta that is not positive and finite (PyTorch
+    takes infinity, too: half the squared error).
     """
 
     def __init__(self, reduction="mean", delta=1.0):
@@ -108,21 +121,25 @@ class HuberLoss(Loss):
         self.difference = prediction - target
         size = np.abs(self.difference)
         near = np.minimum(size, self.delta)
-        return self.reduce(0.5 * near * near + self.delta * (size - near))  # eq. losses-huber
+        # eq. losses-huber
+        return self.reduce(0.5 * near * near + self.delta * (size - near))
 
     def backward(self, dy=1.0):
         return self.spread(dy) * np.clip(self.difference, -self.delta, self.delta)
 
 # %% ../book/losses.ipynb #a5a10238
-_BCE_EPSILON = float(np.float32(1e-12))  # PyTorch keeps it as a float32, even among float64
+# PyTorch keeps it as a float32, even among float64
+_BCE_EPSILON = float(np.float32(1e-12))
 
 # %% ../book/losses.ipynb #6681b624
 class BCELoss(Loss):
-    """Binary cross-entropy of probabilities in [0, 1]; prediction and target have one shape and dtype.
+    """Binary cross-entropy of probabilities in [0, 1]; prediction and target have one
+    shape and dtype.
 
-    weight: a float array that broadcasts to the losses and multiplies them; the mean divides by their number all the same.
-    Logarithms are clamped at -100 and the gradient's denominator at 1e-12, as in PyTorch. reduction, backward and errors are as
-    in L1Loss; ValueError also for a prediction or target outside [0, 1].
+    weight: a float array that broadcasts to the losses and multiplies them; the mean
+    divides by their number all the same. Logarithms are clamped at -100 and the
+    gradient's denominator at 1e-12, as in PyTorch. reduction, backward and errors are
+    as in L1Loss; ValueError also for a prediction or target outside [0, 1].
     """
 
     def __init__(self, weight=None, reduction="mean"):
@@ -135,22 +152,29 @@ class BCELoss(Loss):
         _check_pair(prediction, target)
         for name, value in (("prediction", prediction), ("target", target)):
             if not np.all((value >= 0) & (value <= 1)):
-                raise ValueError(f"{name} must lie in [0, 1]; BCEWithLogitsLoss takes logits")
-        self.p, self.target, self.factor = prediction, target, _factor("weight", self.weight, prediction)
+                raise ValueError(
+                    f"{name} must lie in [0, 1]; BCEWithLogitsLoss takes logits")
+        self.p, self.target, self.factor = (prediction, target,
+                                            _factor("weight", self.weight, prediction))
         with np.errstate(divide="ignore"):  # the logarithm of 0
-            no, yes = np.maximum(np.log1p(-prediction), -100), np.maximum(np.log(prediction), -100)
-        return self.reduce(self.factor * ((target - 1) * no - target * yes))  # eq. losses-bernoulli
+            no, yes = (np.maximum(np.log1p(-prediction), -100),
+                       np.maximum(np.log(prediction), -100))
+        # eq. losses-bernoulli
+        return self.reduce(self.factor * ((target - 1) * no - target * yes))
 
     def backward(self, dy=1.0):
-        slope = (self.p - self.target) / np.maximum((1 - self.p) * self.p, _BCE_EPSILON)  # eq. losses-bce-grad
+        # eq. losses-bce-grad
+        slope = (self.p - self.target) / np.maximum((1 - self.p) * self.p, _BCE_EPSILON)
         return self.spread(dy) * self.factor * slope
 
 # %% ../book/losses.ipynb #6dab9974
 class BCEWithLogitsLoss(Loss):
-    """Sigmoid and binary cross-entropy in one: prediction holds logits; target has its shape and dtype.
+    """Sigmoid and binary cross-entropy in one: prediction holds logits; target has its
+    shape and dtype.
 
-    weight: a float array that broadcasts to the losses and multiplies them; the mean divides by their number all the same.
-    pos_weight: one that multiplies the part of target 1. reduction, backward and errors are as in L1Loss.
+    weight: a float array that broadcasts to the losses and multiplies them; the mean
+    divides by their number all the same. pos_weight: one that multiplies the part of
+    target 1. reduction, backward and errors are as in L1Loss.
     """
 
     def __init__(self, weight=None, reduction="mean", pos_weight=None):
@@ -166,15 +190,19 @@ class BCEWithLogitsLoss(Loss):
         self.positive = _factor("pos_weight", self.pos_weight, prediction) * target
         self.no = 1 - target
         self.softplus = np.logaddexp(0, -prediction)
-        return self.reduce(self.factor * (self.no * prediction + (self.no + self.positive) * self.softplus))  # eq. losses-bce-logits
+        return self.reduce(self.factor * (  # eq. losses-bce-logits
+            self.no * prediction + (self.no + self.positive) * self.softplus))
 
     def backward(self, dy=1.0):
         p = np.exp(-self.softplus)
-        return self.spread(dy) * self.factor * ((self.no + self.positive) * p - self.positive)  # eq. losses-bce-logits-grad
+        return (self.spread(dy) * self.factor  # eq. losses-bce-logits-grad
+                * ((self.no + self.positive) * p - self.positive))
 
 # %% ../book/losses.ipynb #de8ae24e
 def _one_hot(prediction, target, ignore_index):
-    """The class axis, an array of prediction's shape that is True at the target's class, and where a target counts."""
+    """The class axis, an array of prediction's shape that is True at the target's
+    class, and where a target counts.
+    """
     target = np.asarray(target)
     axis = min(1, prediction.ndim - 1)
     n_classes = prediction.shape[axis] if prediction.ndim else 0
@@ -182,30 +210,39 @@ def _one_hot(prediction, target, ignore_index):
     if target.dtype.kind not in "iu":
         raise TypeError(f"target must hold integer class indices, got {target.dtype}")
     if n_classes == 0 or target.shape != expected:
-        raise ValueError(f"target must have the shape {expected} for a prediction {prediction.shape}, got {target.shape}")
+        raise ValueError(f"target must have the shape {expected} for a prediction "
+                         f"{prediction.shape}, got {target.shape}")
     counts = np.expand_dims(target != ignore_index, axis)
-    hot = (np.expand_dims(target, axis) == np.arange(n_classes).reshape([-1] + [1] * (prediction.ndim - 1 - axis))) & counts
+    hot = ((np.expand_dims(target, axis) == np.arange(n_classes).reshape(
+        [-1] + [1] * (prediction.ndim - 1 - axis))) & counts)
     if np.any(counts & ~hot.any(axis=axis, keepdims=True)):
-        raise ValueError(f"class indices must lie in 0 to {n_classes - 1} or be ignore_index {ignore_index}")
+        raise ValueError(f"class indices must lie in 0 to {n_classes - 1} or be "
+                         f"ignore_index {ignore_index}")
     return axis, hot, counts
 
 
 def _class_weight(weight, prediction):
-    """The weight of each class in the prediction's dtype, ones by default, shaped to lie along the class axis."""
+    """The weight of each class in the prediction's dtype, ones by default, shaped to
+    lie along the class axis.
+    """
     axis = min(1, prediction.ndim - 1)
     if weight is None:
         weight = np.ones(prediction.shape[axis])
     check_array("weight", weight, (prediction.shape[axis],))
-    return weight.astype(prediction.dtype).reshape([-1] + [1] * (prediction.ndim - 1 - axis))
+    return weight.astype(prediction.dtype).reshape(
+        [-1] + [1] * (prediction.ndim - 1 - axis))
 
 # %% ../book/losses.ipynb #3cf30de2
 class NLLLoss(Loss):
-    """Negative log-likelihood of class indices: prediction (N, C, ...) holds log-probabilities, target (N, ...) integers.
+    """Negative log-likelihood of class indices: prediction (N, C, ...) holds
+    log-probabilities, target (N, ...) integers.
 
-    A single example has the shapes (C,) and (). weight (C,): a factor for each class; the mean divides by the sum of the
-    targets' weights. A target equal to ignore_index counts for nothing; where all do, the mean is NaN, as in PyTorch. The losses have
-    the target's shape; reduction and backward are as in L1Loss. Raises TypeError or ValueError for targets that are no
-    class indices, ValueError for the mean of an empty batch.
+    A single example has the shapes (C,) and (). weight (C,): a factor for each class;
+    the mean divides by the sum of the targets' weights. A target equal to ignore_index
+    counts for nothing; where all do, the mean is NaN, as in PyTorch. The losses have
+    the target's shape; reduction and backward are as in L1Loss. Raises TypeError or
+    ValueError for targets that are no class indices, ValueError for the mean of an
+    empty batch.
     """
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean"):
@@ -218,73 +255,96 @@ class NLLLoss(Loss):
         check_array("prediction", prediction)
         self.axis, self.hot, _ = _one_hot(prediction, target, self.ignore_index)
         self.share = _class_weight(self.weight, prediction) * self.hot
-        picked = np.multiply(self.share, prediction, out=np.zeros_like(prediction), where=self.hot)
-        return self.reduce(-picked.sum(axis=self.axis), float(self.share.sum()))  # eq. losses-nll
+        picked = np.multiply(self.share, prediction, out=np.zeros_like(prediction),
+                             where=self.hot)
+        # eq. losses-nll
+        return self.reduce(-picked.sum(axis=self.axis), float(self.share.sum()))
 
     def backward(self, dy=1.0):
-        arriving = np.expand_dims(self.spread(dy), self.axis) if np.ndim(dy) else self.spread(dy)
+        arriving = (np.expand_dims(self.spread(dy), self.axis) if np.ndim(dy)
+                    else self.spread(dy))
         return np.where(self.hot, -arriving * self.share, 0)
 
 # %% ../book/losses.ipynb #3c23628a
 def _class_shares(prediction, target, weight, ignore_index):
-    """The target as shares of the classes, where they enter the loss, where a target counts, and what the mean divides by."""
-    if np.shape(target) != prediction.shape or getattr(target, "dtype", None) not in (np.float32, np.float64):
+    """The target as shares of the classes, where they enter the loss, where a target
+    counts, and what the mean divides by.
+    """
+    if np.shape(target) != prediction.shape or getattr(target, "dtype", None) not in (
+        np.float32, np.float64):
         _, hot, counts = _one_hot(prediction, target, ignore_index)
         return hot.astype(prediction.dtype), hot, counts, float(np.sum(weight * hot))
     check_array("target", target, dtype=prediction.dtype)
     if ignore_index >= 0:
-        raise ValueError(f"ignore_index {ignore_index} has no meaning for class probabilities")
+        raise ValueError(
+            f"ignore_index {ignore_index} has no meaning for class probabilities")
     return target, np.True_, np.True_, None
 
 # %% ../book/losses.ipynb #30dd2f3b
 class CrossEntropyLoss(Loss):
     """Log-softmax and cross-entropy in one: prediction (N, C, ...) holds logits.
 
-    target: class indices (N, ...), or class probabilities of the prediction's shape and dtype. label_smoothing: the part of each
-    target that is spread evenly over all classes. The mean over class probabilities divides by the number of examples (of
-    pixels, for images), whatever their weight. The rest, with its errors, is as in NLLLoss; ValueError also for label_smoothing
-    outside [0, 1], and for class probabilities with an ignore_index that is a class.
+    target: class indices (N, ...), or class probabilities of the prediction's shape and
+    dtype. label_smoothing: the part of each target that is spread evenly over all
+    classes. The mean over class probabilities divides by the number of examples (of
+    pixels, for images), whatever their weight. The rest, with its errors, is as in
+    NLLLoss; ValueError also for label_smoothing outside [0, 1], and for class
+    probabilities with an ignore_index that is a class.
     """
 
-    def __init__(self, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    def __init__(self, weight=None, ignore_index=-100, reduction="mean",
+                 label_smoothing=0.0):
         super().__init__(reduction)
         if weight is not None:
             check_array("weight", weight, (None,))
         if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
-        self.weight, self.ignore_index, self.label_smoothing = weight, ignore_index, float(label_smoothing)
+            raise ValueError(
+                f"label_smoothing must lie in [0, 1], got {label_smoothing}")
+        self.weight, self.ignore_index, self.label_smoothing = (
+            weight, ignore_index, float(label_smoothing))
 
     def forward(self, prediction, target):
         check_array("prediction", prediction)
         self.axis = min(1, prediction.ndim - 1)
         if prediction.ndim == 0 or prediction.shape[self.axis] == 0:
-            raise ValueError(f"prediction must have the shape (N, C, ...) or (C,), got {prediction.shape}")
+            raise ValueError("prediction must have the shape (N, C, ...) or (C,), got "
+                             f"{prediction.shape}")
         weight, smoothing = _class_weight(self.weight, prediction), self.label_smoothing
-        share, used, self.counts, total = _class_shares(prediction, target, weight, self.ignore_index)
-        share = (1 - smoothing) * share + smoothing / prediction.shape[self.axis]  # eq. losses-smoothing
-        self.share, self.log_p = weight * np.where(self.counts, share, 0), _log_softmax(prediction, self.axis)
+        share, used, self.counts, total = _class_shares(
+            prediction, target, weight, self.ignore_index)
+        # eq. losses-smoothing
+        share = (1 - smoothing) * share + smoothing / prediction.shape[self.axis]
+        self.share, self.log_p = (weight * np.where(self.counts, share, 0),
+                                  _log_softmax(prediction, self.axis))
         losses = np.zeros_like(prediction)
         with np.errstate(invalid="ignore"):  # 0 times -inf, for a logit of -inf
-            np.multiply(self.share, self.log_p, out=losses, where=self.counts if smoothing else used)
+            np.multiply(self.share, self.log_p, out=losses,
+                        where=self.counts if smoothing else used)
         return self.reduce(-losses.sum(axis=self.axis), total)  # eq. losses-categorical
 
     def backward(self, dy=1.0):
-        arriving = np.expand_dims(self.spread(dy), self.axis) if np.ndim(dy) else self.spread(dy)
-        slope = np.exp(self.log_p) * self.share.sum(axis=self.axis, keepdims=True) - self.share  # eq. losses-ce-grad
-        return np.where(self.counts, arriving * slope, slope)  # 0 where a target is ignored
+        arriving = (np.expand_dims(self.spread(dy), self.axis) if np.ndim(dy)
+                    else self.spread(dy))
+        slope = (np.exp(self.log_p) * self.share.sum(axis=self.axis, keepdims=True)
+                 - self.share)  # eq. losses-ce-grad
+        # 0 where a target is ignored
+        return np.where(self.counts, arriving * slope, slope)
 
 # %% ../book/losses.ipynb #0918f9c0
 class KLDivLoss(Loss):
-    """Entries of the Kullback-Leibler divergence KL(target || prediction): t (log t - prediction), and 0 where t is 0.
+    """Entries of the Kullback-Leibler divergence KL(target || prediction): t (log t -
+    prediction), and 0 where t is 0.
 
-    prediction holds log-probabilities, target probabilities, or their logarithms if log_target; one shape and dtype, examples
-    along axis 0. reduction: "batchmean" divides the sum by the number of examples and so gives the mean divergence;
-    "mean" divides by the number of entries. The rest is as in L1Loss.
+    prediction holds log-probabilities, target probabilities, or their logarithms if
+    log_target; one shape and dtype, examples along axis 0. reduction: "batchmean"
+    divides the sum by the number of examples and so gives the mean divergence; "mean"
+    divides by the number of entries. The rest is as in L1Loss.
     """
 
     def __init__(self, reduction="mean", log_target=False):
         if reduction not in ("batchmean", "mean", "sum", "none"):
-            raise ValueError(f'reduction must be "batchmean", "mean", "sum" or "none", got {reduction!r}')
+            raise ValueError('reduction must be "batchmean", "mean", "sum" or "none", '
+                             f'got {reduction!r}')
         super().__init__("mean" if reduction == "batchmean" else reduction)
         self.per_example, self.log_target = reduction == "batchmean", log_target
 
@@ -294,8 +354,10 @@ class KLDivLoss(Loss):
             raise ValueError('"batchmean" needs an axis of examples')
         with np.errstate(invalid="ignore"):  # 0 times -inf
             self.t = np.exp(target) if self.log_target else target
-            entries = self.t * (target - prediction) if self.log_target else xlogy(target, target) - target * prediction
-        return self.reduce(entries, len(prediction) if self.per_example else None)  # eq. losses-kl
+            entries = (self.t * (target - prediction) if self.log_target
+                       else xlogy(target, target) - target * prediction)
+        # eq. losses-kl
+        return self.reduce(entries, len(prediction) if self.per_example else None)
 
     def backward(self, dy=1.0):
         return self.spread(dy) * -self.t

@@ -15,10 +15,11 @@ from .backprop import Layer, Linear, check_array
 
 # %% ../book/normalization.ipynb #c48d417f
 class Scaler:
-    """What the scalers share: x' = (x - shift) / scale with shift_ and scale_ (D,), which fit takes from x (N, D).
+    """What the scalers share: x' = (x - shift) / scale with shift_ and scale_ (D,),
+    which fit takes from x (N, D).
 
-    transform and inverse_transform keep the dtype; a constant feature is only shifted, as in scikit-learn. Raises ValueError for x of
-    another shape, or without examples.
+    transform and inverse_transform keep the dtype; a constant feature is only shifted,
+    as in scikit-learn. Raises ValueError for x of another shape, or without examples.
     """
 
     def fit(self, x):
@@ -26,13 +27,15 @@ class Scaler:
         if len(x) == 0:
             raise ValueError("fit needs at least one example")
         shift, scale = self.statistics(x.astype(np.float64))
-        scale = np.where((scale == 0) | (np.ptp(x, axis=0) == 0), 1, scale)  # the std of equal values may be round-off
+        # the std of equal values may be round-off
+        scale = np.where((scale == 0) | (np.ptp(x, axis=0) == 0), 1, scale)
         self.shift_, self.scale_ = shift.astype(x.dtype), scale.astype(x.dtype)
         return self
 
     def _fitted(self, x):
         if not hasattr(self, "scale_"):
-            raise ValueError(f"{type(self).__name__} knows no data yet: call fit with the training set first")
+            raise ValueError(f"{type(self).__name__} knows no data yet: call fit with "
+                             "the training set first")
         check_array("x", x, (None, len(self.shift_)))
 
     def transform(self, x):
@@ -62,7 +65,9 @@ class StandardScaler(Scaler):
 
 
 class RobustScaler(Scaler):
-    """Subtracts the median and divides by the distance of the quartiles, which a few outliers cannot move; as Scaler."""
+    """Subtracts the median and divides by the distance of the quartiles, which a few
+    outliers cannot move; as Scaler.
+    """
 
     def statistics(self, x):
         low, middle, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
@@ -70,10 +75,12 @@ class RobustScaler(Scaler):
 
 # %% ../book/normalization.ipynb #45df3a00
 class Whitening:
-    """Gives x (N, D) mean 0 and the (biased) covariance I; kind is "pca" or "zca" (Kessy et al., 2018).
+    """Gives x (N, D) mean 0 and the (biased) covariance I; kind is "pca" or "zca"
+    (Kessy et al., 2018).
 
-    fit takes mean_ (D,) and matrix_ (D, D) from x, transform applies them. eps is added to the variances. Raises ValueError for another kind, and
-    where the covariance is singular (a constant feature, or too few examples) and eps is 0.
+    fit takes mean_ (D,) and matrix_ (D, D) from x, transform applies them. eps is added
+    to the variances. Raises ValueError for another kind, and where the covariance is
+    singular (a constant feature, or too few examples) and eps is 0.
     """
 
     def __init__(self, kind="zca", eps=0.0):
@@ -89,8 +96,10 @@ class Whitening:
         centred = x - self.mean_
         variances, directions = np.linalg.eigh(centred.T @ centred / len(x))
         variances = variances + self.eps
-        if not variances.min() > x.shape[1] * np.finfo(x.dtype).eps * max(variances.max(), self.eps):
-            raise ValueError("the covariance is singular: drop constant features, give more examples, or an eps")
+        if not variances.min() > x.shape[1] * np.finfo(x.dtype).eps * max(
+            variances.max(), self.eps):
+            raise ValueError("the covariance is singular: drop constant features, give "
+                             "more examples, or an eps")
         self.matrix_ = directions / np.sqrt(variances)  # eq. normalization-whitening
         if self.kind == "zca":
             self.matrix_ = self.matrix_ @ directions.T
@@ -98,7 +107,8 @@ class Whitening:
 
     def transform(self, x):
         if not hasattr(self, "matrix_"):
-            raise ValueError("Whitening knows no data yet: call fit with the training set first")
+            raise ValueError(
+                "Whitening knows no data yet: call fit with the training set first")
         check_array("x", x, (None, len(self.mean_)), self.mean_.dtype)
         return (x - self.mean_) @ self.matrix_
 
@@ -107,15 +117,20 @@ class Whitening:
 
 # %% ../book/normalization.ipynb #958651bb
 def _mean(x, axes):
-    """Mean over axes, which are kept with length 1, accumulated in float64; 0 where there is nothing."""
+    """Mean over axes, which are kept with length 1, accumulated in float64; 0 where
+    there is nothing.
+    """
     count = math.prod(x.shape[axis] for axis in axes)
-    return (x.sum(axis=axes, keepdims=True, dtype=np.float64) / max(count, 1)).astype(x.dtype)
+    return (x.sum(axis=axes, keepdims=True,
+                  dtype=np.float64) / max(count, 1)).astype(x.dtype)
 
 
 def standardize(x, axes, eps=1e-5):
-    """(x - mean) / sqrt(var + eps) over axes: returns it with the mean, the biased variance and 1 / sqrt(var + eps).
+    """(x - mean) / sqrt(var + eps) over axes: returns it with the mean, the biased
+    variance and 1 / sqrt(var + eps).
 
-    The last three keep the axes with length 1. Source: Ioffe and Szegedy, 2015, algorithm 1.
+    The last three keep the axes with length 1. Source: Ioffe and Szegedy, 2015,
+    algorithm 1.
     """
     mean = _mean(x, axes)
     centred = x - mean
@@ -125,20 +140,26 @@ def standardize(x, axes, eps=1e-5):
 
 
 def standardize_backward(dy, normalized, scale, axes):
-    """The gradient of x from that of standardize(x, axes), its first result and its last."""
-    return scale * (dy - _mean(dy, axes) - normalized * _mean(dy * normalized, axes))  # eq. normalization-dx
+    """The gradient of x from that of standardize(x, axes), its first result and its
+    last.
+    """
+    # eq. normalization-dx
+    return scale * (dy - _mean(dy, axes) - normalized * _mean(dy * normalized, axes))
 
 # %% ../book/normalization.ipynb #46bb3e79
 class Normalization(Layer):
-    """What the layers of this chapter share: y = weight * normalized + bias, and the gradients of both.
+    """What the layers of this chapter share: y = weight * normalized + bias, and the
+    gradients of both.
 
-    shape is that of weight and bias. Raises ValueError for a negative eps or a size below 1.
+    shape is that of weight and bias. Raises ValueError for a negative eps or a size
+    below 1.
     """
 
     def __init__(self, shape, eps, weight, bias, dtype):
         super().__init__()
         if min(shape, default=0) < 1 or (eps is not None and not eps >= 0):
-            raise ValueError(f"sizes must be at least 1 and eps at least 0, got {tuple(shape)} and {eps}")
+            raise ValueError("sizes must be at least 1 and eps at least 0, got "
+                             f"{tuple(shape)} and {eps}")
         self.eps = eps
         if weight:
             self.params["weight"] = np.ones(shape, dtype)
@@ -158,20 +179,25 @@ class Normalization(Layer):
         check_array("dy", dy, self.normalized.shape, self.normalized.dtype)
         axes = tuple(i for i, n in enumerate(self.view) if n == 1)
         if "bias" in self.params:
-            self.grads["bias"] = dy.sum(axis=axes).reshape(self.params["bias"].shape)  # eq. normalization-dgamma
+            # eq. normalization-dgamma
+            self.grads["bias"] = dy.sum(axis=axes).reshape(self.params["bias"].shape)
         if "weight" not in self.params:
             return dy
-        self.grads["weight"] = (dy * self.normalized).sum(axis=axes).reshape(self.params["weight"].shape)
+        self.grads["weight"] = (dy * self.normalized).sum(axis=axes).reshape(
+            self.params["weight"].shape)
         return dy * self.params["weight"].reshape(self.view)
 
 # %% ../book/normalization.ipynb #5fcb3a3f
 class RunningNormalization(Normalization):
-    """A normalization with two modes and running statistics; a subclass says over which axes (`axes`) and for which ranks of x.
+    """A normalization with two modes and running statistics; a subclass says over which
+    axes (`axes`) and for which ranks of x.
 
-    buffers, with track_running_stats: "running_mean" and "running_var" (num_features,) and "num_batches_tracked" ().
+    buffers, with track_running_stats: "running_mean" and "running_var" (num_features,)
+    and "num_batches_tracked" ().
     """
 
-    ranks, axes_before = (), ()  # how many axes x may have; which of the first two the mean runs over
+    # how many axes x may have; which of the first two the mean runs over
+    ranks, axes_before = (), ()
 
     def __init__(self, num_features, eps, momentum, affine, track_running_stats, dtype):
         super().__init__((num_features,), eps, affine, affine, dtype)
@@ -179,7 +205,8 @@ class RunningNormalization(Normalization):
             raise ValueError(f"momentum must lie in [0, 1] or be None, got {momentum}")
         self.num_features, self.momentum = num_features, momentum
         if track_running_stats:
-            self.buffers = {"running_mean": np.zeros(num_features, dtype), "running_var": np.ones(num_features, dtype),
+            self.buffers = {"running_mean": np.zeros(num_features, dtype),
+                            "running_var": np.ones(num_features, dtype),
                             "num_batches_tracked": np.array(0, dtype=np.int64)}
 
     def check(self, x):
@@ -187,40 +214,51 @@ class RunningNormalization(Normalization):
         state = [*self.params.values(), *self.buffers.values()]
         check_array("x", x, dtype=state[0].dtype if state else None)
         if x.ndim not in self.ranks or x.shape[1] != self.num_features:
-            raise ValueError(f"x must have the shape (N, {self.num_features}, ...) with {' or '.join(map(str, self.ranks))} axes, got {x.shape}")
+            raise ValueError(f"x must have the shape (N, {self.num_features}, ...) "
+                             f"with {' or '.join(map(str, self.ranks))} axes, got "
+                             f"{x.shape}")
 
     def remember(self, mean, var, momentum):
         """Move the running statistics towards mean and var, both (num_features,)."""
         for name, value in (("running_mean", mean), ("running_var", var)):
-            self.buffers[name][...] = (1 - momentum) * self.buffers[name] + momentum * value  # eq. normalization-running
+            self.buffers[name][...] = (  # eq. normalization-running
+                (1 - momentum) * self.buffers[name] + momentum * value)
 
 # %% ../book/normalization.ipynb #10b980e9
 class BatchNorm1d(RunningNormalization):
-    """Batch normalization of x (N, num_features) or (N, num_features, L), each feature over all other axes.
+    """Batch normalization of x (N, num_features) or (N, num_features, L), each feature
+    over all other axes.
 
-    params, with affine: "weight" and "bias" (num_features,). In training mode each forward moves the running statistics by the share
-    `momentum`, or, if it is None, makes them the average over all batches so far. Evaluation uses them; without track_running_stats it uses the
-    batch. Raises TypeError and ValueError for an input that does not fit, and, where the batch's statistics are used, ValueError
-    for a single value per feature and for eps=0, as PyTorch does. Source: Ioffe and Szegedy, 2015, algorithms 1 and 2.
+    params, with affine: "weight" and "bias" (num_features,). In training mode each
+    forward moves the running statistics by the share `momentum`, or, if it is None,
+    makes them the average over all batches so far. Evaluation uses them; without
+    track_running_stats it uses the batch. Raises TypeError and ValueError for an input
+    that does not fit, and, where the batch's statistics are used, ValueError for a
+    single value per feature and for eps=0, as PyTorch does. Source: Ioffe and Szegedy,
+    2015, algorithms 1 and 2.
     """
 
     ranks, axes_before = (2, 3), (0,)
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, *, dtype=np.float64):
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True,
+                 track_running_stats=True, *, dtype=np.float64):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats,
+                         dtype)
 
     def forward(self, x):
         self.check(x)
         view = (1, self.num_features) + (1,) * (x.ndim - 2)
         self.from_batch = self.training or not self.buffers
         if not self.from_batch:
-            mean, var = (self.buffers[name].reshape(view) for name in ("running_mean", "running_var"))
+            mean, var = (self.buffers[name].reshape(view)
+                         for name in ("running_mean", "running_var"))
             self.scale = 1 / np.sqrt(var + self.eps)
             return self.affine((x - mean) * self.scale, view)  # eq. normalization-eval
         self.axes = (*self.axes_before, *range(2, x.ndim))
         count = math.prod(x.shape[axis] for axis in self.axes)
         if count == 1 or self.eps == 0:
-            raise ValueError(f"a batch's statistics need more than one value per feature and eps above 0, got {x.shape} and {self.eps}")
+            raise ValueError("a batch's statistics need more than one value per "
+                             f"feature and eps above 0, got {x.shape} and {self.eps}")
         normalized, mean, var, self.scale = standardize(x, self.axes, self.eps)
         if self.buffers:
             self.track(mean, var, count)
@@ -229,24 +267,30 @@ class BatchNorm1d(RunningNormalization):
     def track(self, mean, var, count):
         self.buffers["num_batches_tracked"] += 1
         if count:
-            momentum = 1 / int(self.buffers["num_batches_tracked"]) if self.momentum is None else self.momentum
+            momentum = (1 / int(self.buffers["num_batches_tracked"])
+                        if self.momentum is None else self.momentum)
             self.remember(mean.ravel(), var.ravel() * (count / (count - 1)), momentum)
 
     def backward(self, dy):
         dy = self.affine_backward(dy)
-        return standardize_backward(dy, self.normalized, self.scale, self.axes) if self.from_batch else dy * self.scale
+        return (standardize_backward(dy, self.normalized, self.scale, self.axes)
+                if self.from_batch else dy * self.scale)
 
 # %% ../book/normalization.ipynb #e006298f
 class BatchNorm2d(BatchNorm1d):
-    """Batch normalization of images x (N, num_features, H, W), each channel over examples and positions; as BatchNorm1d."""
+    """Batch normalization of images x (N, num_features, H, W), each channel over
+    examples and positions; as BatchNorm1d.
+    """
 
     ranks = (4,)
 
 # %% ../book/normalization.ipynb #a5087f94
 def fold_batch_norm(linear, norm):
-    """A Linear that computes what norm does after linear in evaluation mode; neither is changed.
+    """A Linear that computes what norm does after linear in evaluation mode; neither is
+    changed.
 
-    linear is a Linear, norm a BatchNorm1d with running statistics. Raises ValueError for a norm without them, or of another size.
+    linear is a Linear, norm a BatchNorm1d with running statistics. Raises ValueError
+    for a norm without them, or of another size.
     """
     weight = linear.params["weight"]
     if not norm.buffers or norm.num_features != len(weight):
@@ -254,35 +298,47 @@ def fold_batch_norm(linear, norm):
     scale = 1 / np.sqrt(norm.buffers["running_var"] + norm.eps)
     if "weight" in norm.params:
         scale = scale * norm.params["weight"]
-    bias = (linear.params.get("bias", 0) - norm.buffers["running_mean"]) * scale + norm.params.get("bias", 0)
+    bias = ((linear.params.get("bias", 0) - norm.buffers["running_mean"]) * scale
+            + norm.params.get("bias", 0))
     folded = copy.deepcopy(linear)
-    folded.params = {"weight": scale[:, None] * weight, "bias": bias}  # eq. normalization-fold
+    # eq. normalization-fold
+    folded.params = {"weight": scale[:, None] * weight, "bias": bias}
     folded.grads = {}
     return folded
 
 # %% ../book/normalization.ipynb #c20a3745
 def _as_shape(normalized_shape):
-    return (normalized_shape,) if isinstance(normalized_shape, (int, np.integer)) else tuple(normalized_shape)
+    return ((normalized_shape,) if isinstance(normalized_shape, (int, np.integer))
+            else tuple(normalized_shape))
 
 
 class LayerNorm(Normalization):
-    """Normalizes each example over its last axes, which have the shape normalized_shape, an int or a tuple.
+    """Normalizes each example over its last axes, which have the shape
+    normalized_shape, an int or a tuple.
 
-    params, with elementwise_affine: "weight" and, unless bias is False, "bias", of that shape. Both modes are one. Raises TypeError and
-    ValueError for an input that does not fit. Source: Ba, Kiros and Hinton, 2016.
+    params, with elementwise_affine: "weight" and, unless bias is False, "bias", of that
+    shape. Both modes are one. Raises TypeError and ValueError for an input that does
+    not fit. Source: Ba, Kiros and Hinton, 2016.
     """
 
-    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, *, dtype=np.float64):
+    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True,
+                 *, dtype=np.float64):
         self.normalized_shape = _as_shape(normalized_shape)
-        super().__init__(self.normalized_shape, eps, elementwise_affine, elementwise_affine and bias, dtype)
+        super().__init__(self.normalized_shape, eps, elementwise_affine,
+                         elementwise_affine and bias, dtype)
 
     def check(self, x):
-        """Check x, and return the axes to normalize and the shape of the parameters that meets x."""
+        """Check x, and return the axes to normalize and the shape of the parameters
+        that meets x.
+        """
         check_array("x", x, dtype=self.params["weight"].dtype if self.params else None)
         k = len(self.normalized_shape)
         if x.shape[-k:] != self.normalized_shape:
-            raise ValueError(f"x must have the shape (..., {', '.join(map(str, self.normalized_shape))}), got {x.shape}")
-        return tuple(range(x.ndim - k, x.ndim)), (1,) * (x.ndim - k) + self.normalized_shape
+            raise ValueError("x must have the shape (..., "
+                             f"{', '.join(map(str, self.normalized_shape))}), got "
+                             f"{x.shape}")
+        return (tuple(range(x.ndim - k, x.ndim)),
+                (1,) * (x.ndim - k) + self.normalized_shape)
 
     def forward(self, x):
         self.axes, view = self.check(x)
@@ -290,16 +346,20 @@ class LayerNorm(Normalization):
         return self.affine(normalized, view)
 
     def backward(self, dy):
-        return standardize_backward(self.affine_backward(dy), self.normalized, self.scale, self.axes)
+        return standardize_backward(self.affine_backward(dy), self.normalized,
+                                    self.scale, self.axes)
 
 # %% ../book/normalization.ipynb #e8649277
 class RMSNorm(LayerNorm):
-    """Divides each example by the root mean square over its last axes; nothing is subtracted and there is no bias.
+    """Divides each example by the root mean square over its last axes; nothing is
+    subtracted and there is no bias.
 
-    eps=None stands for the machine epsilon of x's dtype, as in PyTorch. The rest is as in LayerNorm. Source: Zhang and Sennrich, 2019.
+    eps=None stands for the machine epsilon of x's dtype, as in PyTorch. The rest is as
+    in LayerNorm. Source: Zhang and Sennrich, 2019.
     """
 
-    def __init__(self, normalized_shape, eps=None, elementwise_affine=True, *, dtype=np.float64):
+    def __init__(self, normalized_shape, eps=None, elementwise_affine=True, *,
+                 dtype=np.float64):
         super().__init__(normalized_shape, eps, elementwise_affine, False, dtype=dtype)
 
     def forward(self, x):
@@ -310,72 +370,92 @@ class RMSNorm(LayerNorm):
 
     def backward(self, dy):
         dy = self.affine_backward(dy)
-        return self.scale * (dy - self.normalized * _mean(dy * self.normalized, self.axes))  # eq. normalization-rms
+        return (self.scale  # eq. normalization-rms
+                * (dy - self.normalized * _mean(dy * self.normalized, self.axes)))
 
 # %% ../book/normalization.ipynb #b1d10749
 class GroupNorm(Normalization):
-    """Normalizes x (N, num_channels, ...) in each example over groups of neighbouring channels and over all positions.
+    """Normalizes x (N, num_channels, ...) in each example over groups of neighbouring
+    channels and over all positions.
 
-    params, with affine: "weight" and "bias" (num_channels,). Both modes are one. Raises ValueError unless num_groups divides
-    num_channels, and TypeError and ValueError for an input that does not fit or has one value for each group and nothing else.
-    Source: Wu and He, 2018.
+    params, with affine: "weight" and "bias" (num_channels,). Both modes are one. Raises
+    ValueError unless num_groups divides num_channels, and TypeError and ValueError for
+    an input that does not fit or has one value for each group and nothing else. Source:
+    Wu and He, 2018.
     """
 
-    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, *, dtype=np.float64):
+    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, *,
+                 dtype=np.float64):
         super().__init__((num_channels,), eps, affine, affine, dtype)
         if num_groups < 1 or num_channels % num_groups:
-            raise ValueError(f"num_groups must divide num_channels, got {num_groups} and {num_channels}")
+            raise ValueError(f"num_groups must divide num_channels, got {num_groups} "
+                             f"and {num_channels}")
         self.num_groups, self.num_channels = num_groups, num_channels
 
     def _grouped(self, x):
-        return x.reshape(len(x), self.num_groups, -1) if x.size else x.reshape(len(x), self.num_groups, 0)
+        return (x.reshape(len(x), self.num_groups, -1) if x.size
+                else x.reshape(len(x), self.num_groups, 0))
 
     def forward(self, x):
         check_array("x", x, dtype=self.params["weight"].dtype if self.params else None)
         if x.ndim < 2 or x.shape[1] != self.num_channels:
-            raise ValueError(f"x must have the shape (N, {self.num_channels}, ...), got {x.shape}")
+            raise ValueError(
+                f"x must have the shape (N, {self.num_channels}, ...), got {x.shape}")
         if x.size == self.num_groups:
-            raise ValueError(f"a group needs more than one value, got {x.shape} in {self.num_groups} groups")
+            raise ValueError(f"a group needs more than one value, got {x.shape} in "
+                             f"{self.num_groups} groups")
         normalized, _, _, self.scale = standardize(self._grouped(x), (2,), self.eps)
-        return self.affine(normalized.reshape(x.shape), (1, self.num_channels) + (1,) * (x.ndim - 2))
+        return self.affine(normalized.reshape(x.shape),
+                           (1, self.num_channels) + (1,) * (x.ndim - 2))
 
     def backward(self, dy):
-        dx = standardize_backward(self._grouped(self.affine_backward(dy)), self._grouped(self.normalized), self.scale, (2,))
+        dx = standardize_backward(self._grouped(self.affine_backward(dy)),
+                                  self._grouped(self.normalized), self.scale, (2,))
         return dx.reshape(dy.shape)
 
 # %% ../book/normalization.ipynb #9db160f1
 class InstanceNorm1d(BatchNorm1d):
     """Normalizes x (N, num_features, L) in each example and channel over its positions.
 
-    Arguments as BatchNorm1d, with other defaults. With track_running_stats the running statistics move towards the examples' average, and evaluation uses
-    them; num_batches_tracked stays 0 and momentum=None stands for 0, as in PyTorch. Raises ValueError for a single position. Without
-    the axis of examples, which PyTorch lets one leave out, it raises too. Source: Ulyanov et al., 2016.
+    Arguments as BatchNorm1d, with other defaults. With track_running_stats the running
+    statistics move towards the examples' average, and evaluation uses them;
+    num_batches_tracked stays 0 and momentum=None stands for 0, as in PyTorch. Raises
+    ValueError for a single position. Without the axis of examples, which PyTorch lets
+    one leave out, it raises too. Source: Ulyanov et al., 2016.
     """
 
     ranks, axes_before = (3,), ()
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=False, track_running_stats=False, *, dtype=np.float64):
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype=dtype)
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=False,
+                 track_running_stats=False, *, dtype=np.float64):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats,
+                         dtype=dtype)
 
     def track(self, mean, var, count):
         if len(mean) and count:
-            mean, var = (_mean(value, (0,)).ravel() for value in (mean, var * (count / (count - 1))))
+            mean, var = (_mean(value, (0,)).ravel()
+                         for value in (mean, var * (count / (count - 1))))
             self.remember(mean, var, self.momentum or 0.0)
 
 
 class InstanceNorm2d(InstanceNorm1d):
-    """Normalizes images x (N, num_features, H, W) in each example and channel over its positions; as InstanceNorm1d."""
+    """Normalizes images x (N, num_features, H, W) in each example and channel over its
+    positions; as InstanceNorm1d.
+    """
 
     ranks = (4,)
 
 # %% ../book/normalization.ipynb #3faeb788
 class StackedBatchNorm(BatchNorm1d):
-    """BatchNorm1d for S networks side by side, x (N, S, D) as in StackedLinear; num_features is S * D. Otherwise as BatchNorm1d."""
+    """BatchNorm1d for S networks side by side, x (N, S, D) as in StackedLinear;
+    num_features is S * D. Otherwise as BatchNorm1d.
+    """
 
     def forward(self, x):
         check_array("x", x, (None, None, None))
         self.shape = x.shape
-        return super().forward(x.reshape(len(x), math.prod(x.shape[1:]))).reshape(x.shape)
+        return super().forward(x.reshape(len(x), math.prod(x.shape[1:]))).reshape(
+            x.shape)
 
     def backward(self, dy):
         check_array("dy", dy, self.shape)

@@ -12,47 +12,63 @@ import numpy as np
 
 # %% ../book/optimizers.ipynb #44820456
 def _check_arrays(params):
-    """TypeError unless params is a dict of float arrays that can be written to; ValueError if there are none."""
+    """TypeError unless params is a dict of float arrays that can be written to;
+    ValueError if there are none.
+    """
     if not isinstance(params, dict):
         raise TypeError(f"params must be a dict of arrays, got {type(params).__name__}")
     if not params:
         raise ValueError("params must hold at least one array")
     for name, value in params.items():
-        if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
-            raise TypeError(f"{name} must be a float32 or float64 array, got {getattr(value, 'dtype', type(value).__name__)}")
+        if not isinstance(value,
+                          np.ndarray) or value.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{name} must be a float32 or float64 array, got "
+                            f"{getattr(value, 'dtype', type(value).__name__)}")
         if not value.flags.writeable:
-            raise ValueError(f"{name} is read-only, and an optimizer changes it in place")
+            raise ValueError(
+                f"{name} is read-only, and an optimizer changes it in place")
 
 
 def _check_gradients(params, grads):
-    """KeyError for a parameter without a gradient, TypeError for one of another dtype, ValueError for another shape."""
+    """KeyError for a parameter without a gradient, TypeError for one of another dtype,
+    ValueError for another shape.
+    """
     if missing := params.keys() - grads.keys():
-        raise KeyError(f"no gradient for {sorted(missing)}; there are gradients for {sorted(grads)}")
+        raise KeyError(f"no gradient for {sorted(missing)}; there are gradients for "
+                       f"{sorted(grads)}")
     for name, param in params.items():
-        if (dtype := getattr(grads[name], "dtype", type(grads[name]).__name__)) != param.dtype:
-            raise TypeError(f"the gradient of {name} must be {param.dtype.name} like the parameter, got {dtype}")
+        if (dtype := getattr(grads[name], "dtype",
+                             type(grads[name]).__name__)) != param.dtype:
+            raise TypeError(f"the gradient of {name} must be {param.dtype.name} like "
+                            f"the parameter, got {dtype}")
         if np.shape(grads[name]) != param.shape:
-            raise ValueError(f"the gradient of {name} must have the shape {param.shape}, got {np.shape(grads[name])}")
+            raise ValueError(f"the gradient of {name} must have the shape "
+                             f"{param.shape}, got {np.shape(grads[name])}")
 
 # %% ../book/optimizers.ipynb #f7234b3f
 class Optimizer:
     """What all optimizers share: step(grads) changes the arrays of params in place.
 
-    params is a dict of float arrays, grads one of arrays of the same names, shapes and dtypes; gradients of other names are
-    another optimizer's and are left alone. lr may be set at any time. state holds a dict of arrays for each parameter,
-    named as in PyTorch. A subclass gives start(param), its state before the first step, and update(param, grad, state).
-    Raises TypeError and ValueError for arrays and settings that do not fit, KeyError for a missing gradient.
+    params is a dict of float arrays, grads one of arrays of the same names, shapes and
+    dtypes; gradients of other names are another optimizer's and are left alone. lr may
+    be set at any time. state holds a dict of arrays for each parameter, named as in
+    PyTorch. A subclass gives start(param), its state before the first step, and
+    update(param, grad, state). Raises TypeError and ValueError for arrays and settings
+    that do not fit, KeyError for a missing gradient.
     """
 
-    def __init__(self, params, lr, *, weight_decay=0.0, maximize=False, decoupled=False, betas=(), **nonnegative):
+    def __init__(self, params, lr, *, weight_decay=0.0, maximize=False, decoupled=False,
+                 betas=(), **nonnegative):
         _check_arrays(params)
         for name, value in {"weight_decay": weight_decay, **nonnegative}.items():
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be finite and at least 0, got {value}")
         if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"the coefficient of an average must lie in [0, 1), got {betas}")
+            raise ValueError(
+                f"the coefficient of an average must lie in [0, 1), got {betas}")
         self.params, self.lr, self.steps = dict(params), lr, 0
-        self.weight_decay, self.maximize, self.decoupled = float(weight_decay), maximize, decoupled
+        self.weight_decay, self.maximize, self.decoupled = (
+            float(weight_decay), maximize, decoupled)
         self.state = {name: self.start(value) for name, value in params.items()}
 
     @property
@@ -81,16 +97,21 @@ class Optimizer:
 
 # %% ../book/optimizers.ipynb #96f61f43
 class SGD(Optimizer):
-    """Gradient descent, with momentum (Polyak, 1964) and Nesterov's look-ahead (Sutskever et al., 2013).
+    """Gradient descent, with momentum (Polyak, 1964) and Nesterov's look-ahead
+    (Sutskever et al., 2013).
 
-    Without arguments param -= lr * grad. Raises ValueError for a negative setting, and for nesterov without momentum or with dampening;
-    for what params and grads must be, see Optimizer.
+    Without arguments param -= lr * grad. Raises ValueError for a negative setting, and
+    for nesterov without momentum or with dampening; for what params and grads must be,
+    see Optimizer.
     """
 
-    def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, maximize=False):
-        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize, momentum=momentum)
+    def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0,
+                 nesterov=False, *, maximize=False):
+        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize,
+                         momentum=momentum)
         if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError(f"nesterov needs momentum above 0 and no dampening, got {momentum} and {dampening}")
+            raise ValueError("nesterov needs momentum above 0 and no dampening, got "
+                             f"{momentum} and {dampening}")
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
 
     def update(self, param, grad, state):
@@ -101,16 +122,22 @@ class SGD(Optimizer):
                 state["momentum_buffer"] *= self.momentum
                 state["momentum_buffer"] += (1 - self.dampening) * grad
             velocity = state["momentum_buffer"]  # eq. optimizers-momentum
-            grad = grad + self.momentum * velocity if self.nesterov else velocity  # eq. optimizers-nesterov-shifted
+            # eq. optimizers-nesterov-shifted
+            grad = grad + self.momentum * velocity if self.nesterov else velocity
         param -= self.lr * grad
 
 # %% ../book/optimizers.ipynb #d17d4e7d
 class Adagrad(Optimizer):
-    """Steps divided by the root of the sum of all squared gradients (Duchi et al., 2011). Arguments as in torch.optim."""
+    """Steps divided by the root of the sum of all squared gradients (Duchi et al.,
+    2011). Arguments as in torch.optim.
+    """
 
-    def __init__(self, params, lr=1e-2, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10, *, maximize=False):
-        self.lr_decay, self.eps, self.initial_accumulator_value = lr_decay, eps, initial_accumulator_value
-        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize, lr_decay=lr_decay, eps=eps,
+    def __init__(self, params, lr=1e-2, lr_decay=0.0, weight_decay=0.0,
+                 initial_accumulator_value=0.0, eps=1e-10, *, maximize=False):
+        self.lr_decay, self.eps, self.initial_accumulator_value = (
+            lr_decay, eps, initial_accumulator_value)
+        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize,
+                         lr_decay=lr_decay, eps=eps,
                          initial_accumulator_value=initial_accumulator_value)
 
     def start(self, param):
@@ -119,24 +146,32 @@ class Adagrad(Optimizer):
     def update(self, param, grad, state):
         state["sum"] += grad**2
         lr = self.lr / (1 + (self.steps - 1) * self.lr_decay)
-        param -= lr * grad / (np.sqrt(state["sum"]) + self.eps)  # eq. optimizers-adagrad
+        # eq. optimizers-adagrad
+        param -= lr * grad / (np.sqrt(state["sum"]) + self.eps)
 
 # %% ../book/optimizers.ipynb #5c087b09
 class RMSprop(Optimizer):
-    """Steps divided by the root of an average of squared gradients (Tieleman and Hinton, 2012; centred: Graves, 2013).
+    """Steps divided by the root of an average of squared gradients (Tieleman and
+    Hinton, 2012; centred: Graves, 2013).
 
-    centered divides by the standard deviation instead; momentum is applied to the quotient. Arguments as in torch.optim.
+    centered divides by the standard deviation instead; momentum is applied to the
+    quotient. Arguments as in torch.optim.
     """
 
-    def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False, *, maximize=False):
-        self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
-        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize, betas=(alpha,), eps=eps, momentum=momentum)
+    def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0,
+                 momentum=0.0, centered=False, *, maximize=False):
+        self.alpha, self.eps, self.momentum, self.centered = (
+            alpha, eps, momentum, centered)
+        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize,
+                         betas=(alpha,), eps=eps, momentum=momentum)
 
     def start(self, param):
-        return {name: np.zeros_like(param) for name in ("square_avg", "grad_avg", "momentum_buffer")}
+        return {name: np.zeros_like(param)
+                for name in ("square_avg", "grad_avg", "momentum_buffer")}
 
     def update(self, param, grad, state):
-        square, mean, velocity = state["square_avg"], state["grad_avg"], state["momentum_buffer"]
+        square, mean, velocity = (state["square_avg"], state["grad_avg"],
+                                  state["momentum_buffer"])
         square *= self.alpha
         square += (1 - self.alpha) * grad**2
         spread = square
@@ -152,11 +187,15 @@ class RMSprop(Optimizer):
 
 # %% ../book/optimizers.ipynb #6f4de315
 class Adadelta(Optimizer):
-    """Steps in the units of the parameter: the gradient times the ratio of two averages (Zeiler, 2012). Arguments as in torch.optim."""
+    """Steps in the units of the parameter: the gradient times the ratio of two averages
+    (Zeiler, 2012). Arguments as in torch.optim.
+    """
 
-    def __init__(self, params, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, *, maximize=False):
+    def __init__(self, params, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, *,
+                 maximize=False):
         self.rho, self.eps = rho, eps
-        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize, betas=(rho,), eps=eps)
+        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize,
+                         betas=(rho,), eps=eps)
 
     def start(self, param):
         return {"square_avg": np.zeros_like(param), "acc_delta": np.zeros_like(param)}
@@ -165,25 +204,31 @@ class Adadelta(Optimizer):
         square, moved = state["square_avg"], state["acc_delta"]
         square *= self.rho
         square += (1 - self.rho) * grad**2
-        delta = np.sqrt((moved + self.eps) / (square + self.eps)) * grad  # eq. optimizers-adadelta
+        # eq. optimizers-adadelta
+        delta = np.sqrt((moved + self.eps) / (square + self.eps)) * grad
         moved *= self.rho
         moved += (1 - self.rho) * delta**2
         param -= self.lr * delta
 
 # %% ../book/optimizers.ipynb #82401a66
 class Adam(Optimizer):
-    """Averages of gradient and squared gradient, corrected for their start at 0 (Kingma and Ba, 2015, algorithm 1).
+    """Averages of gradient and squared gradient, corrected for their start at 0 (Kingma
+    and Ba, 2015, algorithm 1).
 
-    amsgrad keeps the largest average of squares (Reddi et al., 2018); decoupled_weight_decay makes it AdamW. Arguments and defaults as in torch.optim.
+    amsgrad keeps the largest average of squares (Reddi et al., 2018);
+    decoupled_weight_decay makes it AdamW. Arguments and defaults as in torch.optim.
     """
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, *, maximize=False,
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
+                 amsgrad=False, *, maximize=False,
                  decoupled_weight_decay=False):
         self.betas, self.eps, self.amsgrad = betas, eps, amsgrad
-        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize, decoupled=decoupled_weight_decay, betas=betas, eps=eps)
+        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize,
+                         decoupled=decoupled_weight_decay, betas=betas, eps=eps)
 
     def start(self, param):
-        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if self.amsgrad else ("exp_avg", "exp_avg_sq")
+        names = (("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if self.amsgrad
+                 else ("exp_avg", "exp_avg_sq"))
         return {name: np.zeros_like(param) for name in names}
 
     def average(self, grad, state):
@@ -198,25 +243,33 @@ class Adam(Optimizer):
     def update(self, param, grad, state):
         mean, square = self.average(grad, state)
         if self.amsgrad:
-            square = np.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])  # eq. optimizers-amsgrad
+            square = np.maximum(state["max_exp_avg_sq"], square,
+                                out=state["max_exp_avg_sq"])  # eq. optimizers-amsgrad
         correction1, correction2 = (1 - beta**self.steps for beta in self.betas)
         root = np.sqrt(square) / math.sqrt(correction2) + self.eps
         param -= (self.lr / correction1) * mean / root  # eq. optimizers-adam
 
 # %% ../book/optimizers.ipynb #f9762d56
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019). Arguments and defaults as in torch.optim."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019). Arguments and
+    defaults as in torch.optim.
+    """
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *, maximize=False):
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2,
+                 amsgrad=False, *, maximize=False):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)  # eq. optimizers-adamw
 
 # %% ../book/optimizers.ipynb #8981a256
 class NAdam(Adam):
-    """Adam with Nesterov's look-ahead (Dozat, 2016). Arguments and defaults as in torch.optim; the product of coefficients is a float64."""
+    """Adam with Nesterov's look-ahead (Dozat, 2016). Arguments and defaults as in
+    torch.optim; the product of coefficients is a float64.
+    """
 
-    def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, momentum_decay=4e-3,
+    def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
+                 momentum_decay=4e-3,
                  decoupled_weight_decay=False, *, maximize=False):
-        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize, decoupled_weight_decay=decoupled_weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize,
+                         decoupled_weight_decay=decoupled_weight_decay)
         if not momentum_decay >= 0:
             raise ValueError(f"momentum_decay must be at least 0, got {momentum_decay}")
         self.momentum_decay, self.product = momentum_decay, 1.0
@@ -233,14 +286,18 @@ class NAdam(Adam):
         mean, square = self.average(grad, state)
         now, after = self.coefficient(self.steps), self.coefficient(self.steps + 1)
         root = np.sqrt(square / (1 - self.betas[1] ** self.steps)) + self.eps
-        ahead = (after / (1 - self.product * after)) * mean + ((1 - now) / (1 - self.product)) * grad
+        ahead = ((after / (1 - self.product * after)) * mean
+                 + ((1 - now) / (1 - self.product)) * grad)
         param -= self.lr * ahead / root  # eq. optimizers-nadam
 
 # %% ../book/optimizers.ipynb #bcdfc8f4
 class Adamax(Adam):
-    """Adam with a fading maximum in place of the average of squares (Kingma and Ba, 2015, algorithm 2). Arguments as in torch.optim."""
+    """Adam with a fading maximum in place of the average of squares (Kingma and Ba,
+    2015, algorithm 2). Arguments as in torch.optim.
+    """
 
-    def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, maximize=False):
+    def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
+                 *, maximize=False):
         super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize)
 
     def start(self, param):
@@ -251,51 +308,68 @@ class Adamax(Adam):
         mean *= beta1
         mean += (1 - beta1) * grad
         np.maximum(beta2 * largest, np.abs(grad) + self.eps, out=largest)
-        param -= (self.lr / (1 - beta1**self.steps)) * mean / largest  # eq. optimizers-adamax
+        # eq. optimizers-adamax
+        param -= (self.lr / (1 - beta1**self.steps)) * mean / largest
 
 # %% ../book/optimizers.ipynb #3c58d1c5
 def sma_length(beta, t):
-    """Length of the plain mean that an exponential average is worth after t steps (Liu et al., 2020); t may be inf."""
+    """Length of the plain mean that an exponential average is worth after t steps (Liu
+    et al., 2020); t may be inf.
+    """
     gone = 0.0 if t == math.inf else 2 * t * beta**t / (1 - beta**t)
     return 2 / (1 - beta) - 1 - gone  # eq. optimizers-length
 
 
 class RAdam(Adam):
-    """Adam that allows for how few gradients its denominator rests on (Liu et al., 2020). Arguments and defaults as in torch.optim."""
+    """Adam that allows for how few gradients its denominator rests on (Liu et al.,
+    2020). Arguments and defaults as in torch.optim.
+    """
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False, *, maximize=False):
-        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize, decoupled_weight_decay=decoupled_weight_decay)
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
+                 decoupled_weight_decay=False, *, maximize=False):
+        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize,
+                         decoupled_weight_decay=decoupled_weight_decay)
 
     def update(self, param, grad, state):
         mean, square = self.average(grad, state)
         correction1, correction2 = (1 - beta**self.steps for beta in self.betas)
-        length, limit = sma_length(self.betas[1], self.steps), sma_length(self.betas[1], math.inf)
+        length, limit = (sma_length(self.betas[1], self.steps),
+                         sma_length(self.betas[1], math.inf))
         step = (self.lr / correction1) * mean
         if length > 5:
-            rectified = math.sqrt((length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length))
-            step = (rectified * math.sqrt(correction2)) * step / (np.sqrt(square) + self.eps)  # eq. optimizers-radam
+            rectified = math.sqrt((length - 4) * (length - 2) * limit
+                                  / ((limit - 4) * (limit - 2) * length))
+            step = ((rectified * math.sqrt(correction2)) * step
+                    / (np.sqrt(square) + self.eps))  # eq. optimizers-radam
         param -= step
 
 # %% ../book/optimizers.ipynb #6618db0e
 class Lion(Optimizer):
-    """Steps by the sign of an average, and decoupled weight decay (Chen et al., 2023, algorithm 2)."""
+    """Steps by the sign of an average, and decoupled weight decay (Chen et al., 2023,
+    algorithm 2).
+    """
 
-    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, *, maximize=False):
+    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, *,
+                 maximize=False):
         self.betas = betas
-        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize, decoupled=True, betas=betas)
+        super().__init__(params, lr, weight_decay=weight_decay, maximize=maximize,
+                         decoupled=True, betas=betas)
 
     def start(self, param):
         return {"exp_avg": np.zeros_like(param)}
 
     def update(self, param, grad, state):
         (beta1, beta2), mean = self.betas, state["exp_avg"]
-        param -= self.lr * np.sign(beta1 * mean + (1 - beta1) * grad)  # eq. optimizers-lion
+        # eq. optimizers-lion
+        param -= self.lr * np.sign(beta1 * mean + (1 - beta1) * grad)
         mean *= beta2
         mean += (1 - beta2) * grad
 
 # %% ../book/optimizers.ipynb #9ac784f7
 def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1e-7):
-    """Bring all singular values of a (…, M, D) matrix, or stack of them, near 1 by matrix products (Jordan et al., 2024); shape and dtype are kept."""
+    """Bring all singular values of a (…, M, D) matrix, or stack of them, near 1 by
+    matrix products (Jordan et al., 2024); shape and dtype are kept.
+    """
     a, b, c = coefficients
     if matrix.ndim < 2:
         raise ValueError(f"expected a matrix, got the shape {matrix.shape}")
@@ -309,22 +383,29 @@ def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1
 
 # %% ../book/optimizers.ipynb #d91b8dd8
 class Muon(Optimizer):
-    """Momentum whose singular values are all brought near 1, for matrices only (Jordan et al., 2024).
+    """Momentum whose singular values are all brought near 1, for matrices only (Jordan
+    et al., 2024).
 
-    Arguments and defaults as in torch.optim, but the iteration runs in the parameter's dtype and not in bfloat16. adjust_lr_fn is
-    "original" (or None) for the factor sqrt(max(1, M / D)), "match_rms_adamw" for 0.2 sqrt(max(M, D)), which takes Adam's rates.
-    Raises ValueError for a parameter that is not a matrix.
+    Arguments and defaults as in torch.optim, but the iteration runs in the parameter's
+    dtype and not in bfloat16. adjust_lr_fn is "original" (or None) for the factor
+    sqrt(max(1, M / D)), "match_rms_adamw" for 0.2 sqrt(max(M, D)), which takes Adam's
+    rates. Raises ValueError for a parameter that is not a matrix.
     """
 
     def __init__(self, params, lr=1e-3, weight_decay=0.1, momentum=0.95, nesterov=True,
-                 ns_coefficients=(3.4445, -4.7750, 2.0315), eps=1e-7, ns_steps=5, adjust_lr_fn=None):
+                 ns_coefficients=(3.4445, -4.7750, 2.0315), eps=1e-7, ns_steps=5,
+                 adjust_lr_fn=None):
         if adjust_lr_fn not in (None, "original", "match_rms_adamw"):
-            raise ValueError(f'adjust_lr_fn must be None, "original" or "match_rms_adamw", got {adjust_lr_fn!r}')
-        super().__init__(params, lr, weight_decay=weight_decay, decoupled=True, betas=(momentum,), eps=eps, ns_steps=ns_steps)
+            raise ValueError('adjust_lr_fn must be None, "original" or '
+                             f'"match_rms_adamw", got {adjust_lr_fn!r}')
+        super().__init__(params, lr, weight_decay=weight_decay, decoupled=True,
+                         betas=(momentum,), eps=eps, ns_steps=ns_steps)
         for name, value in params.items():
             if value.ndim != 2:
-                raise ValueError(f"Muon is for matrices, but {name} has the shape {value.shape}: give it to another optimizer")
-        self.momentum, self.nesterov, self.adjust_lr_fn = momentum, nesterov, adjust_lr_fn
+                raise ValueError(f"Muon is for matrices, but {name} has the shape "
+                                 f"{value.shape}: give it to another optimizer")
+        self.momentum, self.nesterov, self.adjust_lr_fn = (
+            momentum, nesterov, adjust_lr_fn)
         self.ns_coefficients, self.eps, self.ns_steps = ns_coefficients, eps, ns_steps
 
     def start(self, param):
@@ -334,19 +415,25 @@ class Muon(Optimizer):
         mean = state["momentum_buffer"]
         mean *= self.momentum
         mean += (1 - self.momentum) * grad
-        ahead = self.momentum * mean + (1 - self.momentum) * grad if self.nesterov else mean
+        ahead = (self.momentum * mean + (1 - self.momentum) * grad if self.nesterov
+                 else mean)
         rows, columns = param.shape
-        scale = 0.2 * math.sqrt(max(rows, columns)) if self.adjust_lr_fn == "match_rms_adamw" else math.sqrt(max(1, rows / columns))
-        param -= (self.lr * scale) * newton_schulz(ahead, self.ns_coefficients, self.ns_steps, self.eps)  # eq. optimizers-muon
+        scale = (0.2 * math.sqrt(max(rows, columns)) if self.adjust_lr_fn
+                 == "match_rms_adamw" else math.sqrt(max(1, rows / columns)))
+        param -= ((self.lr * scale)  # eq. optimizers-muon
+                  * newton_schulz(ahead, self.ns_coefficients, self.ns_steps, self.eps))
 
 # %% ../book/optimizers.ipynb #0b073df3
 class LambdaLR:
-    """The optimizer's rate times lr_lambda(t), t the number of calls of step(). lr_at(t) gives the rate at any t."""
+    """The optimizer's rate times lr_lambda(t), t the number of calls of step().
+    lr_at(t) gives the rate at any t.
+    """
 
     def __init__(self, optimizer, lr_lambda):
         if not hasattr(optimizer, "initial_lr"):
             optimizer.initial_lr = optimizer.lr
-        self.optimizer, self.lr_lambda, self.base_lr, self.t = optimizer, lr_lambda, optimizer.initial_lr, 0
+        self.optimizer, self.lr_lambda, self.base_lr, self.t = (
+            optimizer, lr_lambda, optimizer.initial_lr, 0)
         self.apply()
 
     def lr_at(self, t):
@@ -383,7 +470,9 @@ class ExponentialLR(LambdaLR):
 
 # %% ../book/optimizers.ipynb #7d37546a
 class InverseTimeLR(LambdaLR):
-    """lr / (1 + decay t), which satisfies the conditions of Robbins and Monro (1951). PyTorch has it only as a LambdaLR."""
+    """lr / (1 + decay t), which satisfies the conditions of Robbins and Monro (1951).
+    PyTorch has it only as a LambdaLR.
+    """
 
     def __init__(self, optimizer, decay):
         _positive(decay=decay)
@@ -391,15 +480,20 @@ class InverseTimeLR(LambdaLR):
 
 
 class LinearLR(LambdaLR):
-    """From start_factor to end_factor times the rate, linearly over total_iters steps: a warm-up (Goyal et al., 2017)."""
+    """From start_factor to end_factor times the rate, linearly over total_iters steps:
+    a warm-up (Goyal et al., 2017).
+    """
 
     def __init__(self, optimizer, start_factor=1 / 3, end_factor=1.0, total_iters=5):
         _positive(start_factor=start_factor, total_iters=total_iters)
-        super().__init__(optimizer, lambda t: start_factor + (end_factor - start_factor) * min(t, total_iters) / total_iters)
+        super().__init__(optimizer, lambda t: start_factor + (end_factor - start_factor)
+                         * min(t, total_iters) / total_iters)
 
 
 class CosineAnnealingLR(LambdaLR):
-    """Half a cosine from the rate to eta_min in T_max steps (Loshchilov and Hutter, 2017, eq. 5); then up again."""
+    """Half a cosine from the rate to eta_min in T_max steps (Loshchilov and Hutter,
+    2017, eq. 5); then up again.
+    """
 
     def __init__(self, optimizer, T_max, eta_min=0.0):
         _positive(T_max=T_max)
@@ -407,11 +501,14 @@ class CosineAnnealingLR(LambdaLR):
         super().__init__(optimizer, None)
 
     def lr_at(self, t):
-        return self.eta_min + 0.5 * (self.base_lr - self.eta_min) * (1 + math.cos(math.pi * t / self.T_max))  # eq. optimizers-cosine
+        return (self.eta_min + 0.5 * (self.base_lr - self.eta_min)
+                * (1 + math.cos(math.pi * t / self.T_max)))  # eq. optimizers-cosine
 
 
 class CosineAnnealingWarmRestarts(CosineAnnealingLR):
-    """The cosine over T_0 steps, then from the top over T_0 T_mult, T_0 T_mult^2, … steps (Loshchilov and Hutter, 2017)."""
+    """The cosine over T_0 steps, then from the top over T_0 T_mult, T_0 T_mult^2, …
+    steps (Loshchilov and Hutter, 2017).
+    """
 
     def __init__(self, optimizer, T_0, T_mult=1, eta_min=0.0):
         _positive(T_0=T_0)
@@ -429,11 +526,15 @@ class CosineAnnealingWarmRestarts(CosineAnnealingLR):
 
 # %% ../book/optimizers.ipynb #bcf44077
 class SequentialLR(LambdaLR):
-    """One schedule after the other: schedulers[i] from milestones[i - 1] on, where its own time begins at 0, its momentum included."""
+    """One schedule after the other: schedulers[i] from milestones[i - 1] on, where its
+    own time begins at 0, its momentum included.
+    """
 
     def __init__(self, optimizer, schedulers, milestones):
-        if len(milestones) != len(schedulers) - 1 or list(milestones) != sorted(milestones):
-            raise ValueError(f"{len(schedulers)} schedulers need {len(schedulers) - 1} increasing milestones, got {milestones}")
+        if len(milestones) != len(schedulers) - 1 or list(milestones) != sorted(
+            milestones):
+            raise ValueError(f"{len(schedulers)} schedulers need {len(schedulers) - 1} "
+                             f"increasing milestones, got {milestones}")
         self.schedulers, self.starts = list(schedulers), [0, *milestones]
         super().__init__(optimizer, None)
 
@@ -452,32 +553,47 @@ class SequentialLR(LambdaLR):
 
 # %% ../book/optimizers.ipynb #703b6d6b
 class OneCycleLR(LambdaLR):
-    """Up to max_lr and down to almost 0 in total_steps (Smith and Topin, 2018); the momentum goes the other way.
+    """Up to max_lr and down to almost 0 in total_steps (Smith and Topin, 2018); the
+    momentum goes the other way.
 
-    Arguments and defaults as in torch.optim.lr_scheduler, without three_phase. More than total_steps calls of step() raise ValueError.
+    Arguments and defaults as in torch.optim.lr_scheduler, without three_phase. More
+    than total_steps calls of step() raise ValueError.
     """
 
-    def __init__(self, optimizer, max_lr, total_steps, pct_start=0.3, anneal_strategy="cos", cycle_momentum=True,
-                 base_momentum=0.85, max_momentum=0.95, div_factor=25.0, final_div_factor=1e4):
-        _positive(max_lr=max_lr, total_steps=total_steps, div_factor=div_factor, final_div_factor=final_div_factor)
+    def __init__(self, optimizer, max_lr, total_steps, pct_start=0.3,
+                 anneal_strategy="cos", cycle_momentum=True,
+                 base_momentum=0.85, max_momentum=0.95, div_factor=25.0,
+                 final_div_factor=1e4):
+        _positive(max_lr=max_lr, total_steps=total_steps, div_factor=div_factor,
+                  final_div_factor=final_div_factor)
         if anneal_strategy not in ("cos", "linear") or not 0 <= pct_start <= 1:
-            raise ValueError(f'anneal_strategy must be "cos" or "linear" and pct_start within 0 and 1, got {anneal_strategy!r} and {pct_start}')
-        if cycle_momentum and not (hasattr(optimizer, "momentum") or hasattr(optimizer, "betas")):
-            raise ValueError(f"{type(optimizer).__name__} has no momentum to cycle: set cycle_momentum=False")
-        self.total_steps, self.top, self.strategy = total_steps, float(pct_start * total_steps) - 1, anneal_strategy
-        self.rates = (max_lr / div_factor, max_lr, max_lr / div_factor / final_div_factor)
-        self.momenta = (max_momentum, base_momentum, max_momentum) if cycle_momentum else None
+            raise ValueError('anneal_strategy must be "cos" or "linear" and pct_start '
+                             f'within 0 and 1, got {anneal_strategy!r} and {pct_start}')
+        if cycle_momentum and not (hasattr(optimizer, "momentum")
+                                   or hasattr(optimizer, "betas")):
+            raise ValueError(f"{type(optimizer).__name__} has no momentum to cycle: "
+                             "set cycle_momentum=False")
+        self.total_steps, self.top, self.strategy = (
+            total_steps, float(pct_start * total_steps) - 1, anneal_strategy)
+        self.rates = ((max_lr / div_factor, max_lr,
+                       max_lr / div_factor / final_div_factor))
+        self.momenta = ((max_momentum, base_momentum, max_momentum) if cycle_momentum
+                        else None)
         super().__init__(optimizer, None)
 
     def between(self, t, start, middle, end):
         """The value at t on the way from start over middle, at the top, to end."""
-        low, high, begin, length = (start, middle, 0, self.top) if t <= self.top else (middle, end, self.top, self.total_steps - 1 - self.top)
-        share = min((t - begin) / length, 1) if length > 0 else 1  # PyTorch overshoots after the last step
-        return high + (low - high) * (0.5 * (1 + math.cos(math.pi * share)) if self.strategy == "cos" else 1 - share)
+        low, high, begin, length = ((start, middle, 0, self.top) if t <= self.top else (
+            middle, end, self.top, self.total_steps - 1 - self.top))
+        # PyTorch overshoots after the last step
+        share = min((t - begin) / length, 1) if length > 0 else 1
+        return (high + (low - high) * (0.5 * (1 + math.cos(math.pi * share))
+                                       if self.strategy == "cos" else 1 - share))
 
     def lr_at(self, t):
         if t > self.total_steps:
-            raise ValueError(f"the cycle has {self.total_steps} steps, and {t} were taken")
+            raise ValueError(
+                f"the cycle has {self.total_steps} steps, and {t} were taken")
         return self.between(t, *self.rates)
 
     def apply(self):
@@ -491,18 +607,28 @@ class OneCycleLR(LambdaLR):
 
 # %% ../book/optimizers.ipynb #6305cee8
 class ReduceLROnPlateau:
-    """The rate times factor when step(metric) has not seen an improvement for more than patience calls. As in torch.optim.lr_scheduler."""
+    """The rate times factor when step(metric) has not seen an improvement for more than
+    patience calls. As in torch.optim.lr_scheduler.
+    """
 
-    def __init__(self, optimizer, mode="min", factor=0.1, patience=10, threshold=1e-4, threshold_mode="rel", cooldown=0, min_lr=0.0, eps=1e-8):
-        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs") or not 0 < factor < 1:
-            raise ValueError(f'expected mode "min" or "max", threshold_mode "rel" or "abs", 0 < factor < 1; got {mode!r}, {threshold_mode!r}, {factor}')
-        self.optimizer, self.factor, self.patience, self.cooldown = optimizer, factor, patience, cooldown
-        self.sign, self.threshold, self.relative = 1 if mode == "min" else -1, threshold, threshold_mode == "rel"
-        self.min_lr, self.eps, self.best, self.bad, self.resting = min_lr, eps, math.inf, 0, 0
+    def __init__(self, optimizer, mode="min", factor=0.1, patience=10, threshold=1e-4,
+                 threshold_mode="rel", cooldown=0, min_lr=0.0, eps=1e-8):
+        if mode not in ("min", "max") or threshold_mode not in (
+            "rel", "abs") or not 0 < factor < 1:
+            raise ValueError('expected mode "min" or "max", threshold_mode "rel" or '
+                             f'"abs", 0 < factor < 1; got {mode!r}, '
+                             f'{threshold_mode!r}, {factor}')
+        self.optimizer, self.factor, self.patience, self.cooldown = (
+            optimizer, factor, patience, cooldown)
+        self.sign, self.threshold, self.relative = (
+            1 if mode == "min" else -1, threshold, threshold_mode == "rel")
+        self.min_lr, self.eps, self.best, self.bad, self.resting = (
+            min_lr, eps, math.inf, 0, 0)
 
     def step(self, metric):
         value = self.sign * float(metric)
-        goal = self.best * (1 - self.sign * self.threshold) if self.relative else self.best - self.threshold
+        goal = (self.best * (1 - self.sign * self.threshold) if self.relative
+                else self.best - self.threshold)
         if value < goal:
             self.best, self.bad = value, 0
         else:

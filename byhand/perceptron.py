@@ -10,9 +10,12 @@ import numpy as np
 
 # %% ../book/perceptron.ipynb #e405551c
 def _check_examples(x, in_features, dtype):
-    """Raise TypeError or ValueError unless x is a finite (N, in_features) array of the dtype."""
+    """Raise TypeError or ValueError unless x is a finite (N, in_features) array of the
+    dtype.
+    """
     if not isinstance(x, np.ndarray) or x.dtype != dtype:
-        raise TypeError(f"x must be a {dtype.name} array, got {getattr(x, 'dtype', type(x).__name__)}")
+        raise TypeError(f"x must be a {dtype.name} array, got "
+                        f"{getattr(x, 'dtype', type(x).__name__)}")
     if x.ndim != 2 or x.shape[1] != in_features:
         raise ValueError(f"x must have the shape (N, {in_features}), got {x.shape}")
     if not np.isfinite(x).all():
@@ -20,12 +23,15 @@ def _check_examples(x, in_features, dtype):
 
 
 def _check_labels(y, n):
-    """y as an array; raise ValueError unless it holds -1 or 1 for each of n >= 1 examples."""
+    """y as an array; raise ValueError unless it holds -1 or 1 for each of n >= 1
+    examples.
+    """
     y = np.asarray(y)
     if n < 1:
         raise ValueError("x must hold at least one example")
     if y.shape != (n,):
-        raise ValueError(f"y must have the shape ({n},), a label for each row of x, got {y.shape}")
+        raise ValueError(
+            f"y must have the shape ({n},), a label for each row of x, got {y.shape}")
     if not (known := np.isin(y, (-1, 1))).all():
         raise ValueError(f"every label must be -1 or 1, got {y[~known][0]}")
     return y
@@ -34,8 +40,9 @@ def _check_labels(y, n):
 class Perceptron:
     """One threshold unit, trained by the error-correction rule (Rosenblatt, 1958).
 
-    params: "weight" (1, in_features) and "bias" (1,), zero at first, of `dtype`, as in torch.nn.Linear(in_features, 1).
-    Raises ValueError if in_features is below 1, TypeError for a dtype other than float32 and float64.
+    params: "weight" (1, in_features) and "bias" (1,), zero at first, of `dtype`, as in
+    torch.nn.Linear(in_features, 1). Raises ValueError if in_features is below 1,
+    TypeError for a dtype other than float32 and float64.
     """
 
     def __init__(self, in_features, *, dtype=np.float64):
@@ -43,7 +50,8 @@ class Perceptron:
             raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
         if operator.index(in_features) < 1:
             raise ValueError(f"in_features must be at least 1, got {in_features}")
-        self.params = {"weight": np.zeros((1, in_features), dtype), "bias": np.zeros(1, dtype)}
+        self.params = {"weight": np.zeros((1, in_features), dtype),
+                       "bias": np.zeros(1, dtype)}
 
     def forward(self, x):
         """Weighted sums, shape (N, 1), of x, shape (N, in_features)."""
@@ -52,15 +60,19 @@ class Perceptron:
         return x @ weight.T + bias
 
     def predict(self, x):
-        """1 where the unit fires, z > 0, and -1 elsewhere: integers of shape (N,) for x of shape (N, in_features)."""
+        """1 where the unit fires, z > 0, and -1 elsewhere: integers of shape (N,) for x
+        of shape (N, in_features).
+        """
         return np.where(self.forward(x)[:, 0] > 0, 1, -1)
 
     def fit(self, x, y, *, max_epochs=1000):
-        """Go through the examples in their order until an epoch is free of mistakes; return the mistakes of each epoch.
+        """Go through the examples in their order until an epoch is free of mistakes;
+        return the mistakes of each epoch.
 
-        x (N, in_features) has the weights' dtype, y (N,) the values -1 and 1. Goes on from the present parameters. If the last number
-        returned is not 0, max_epochs came first. Raises TypeError for another dtype, ValueError for other shapes or labels, examples
-        that are not finite, none at all, or max_epochs below 1.
+        x (N, in_features) has the weights' dtype, y (N,) the values -1 and 1. Goes on
+        from the present parameters. If the last number returned is not 0, max_epochs
+        came first. Raises TypeError for another dtype, ValueError for other shapes or
+        labels, examples that are not finite, none at all, or max_epochs below 1.
         """
         weight, bias = self.params["weight"][0].copy(), self.params["bias"].copy()
         _check_examples(x, len(weight), weight.dtype)
@@ -71,7 +83,8 @@ class Perceptron:
         while len(mistakes) < max_epochs and 0 not in mistakes[-1:]:
             mistakes.append(0)
             for example, label in zip(x, labels):
-                if not label * (weight @ example + bias[0]) > 0:  # eq. perceptron-rule; not a number is a mistake too
+                # eq. perceptron-rule; not a number is a mistake too
+                if not label * (weight @ example + bias[0]) > 0:
                     weight += label * example
                     bias += label
                     mistakes[-1] += 1
@@ -80,11 +93,15 @@ class Perceptron:
 
 # %% ../book/perceptron.ipynb #801895f7
 def count_parameters(sizes, *, bias=True):
-    """Number of weights and biases of fully connected layers whose widths are `sizes`, from the input to the output.
+    """Number of weights and biases of fully connected layers whose widths are `sizes`,
+    from the input to the output.
 
-    Raises TypeError for a width that is not an integer, ValueError for fewer than two widths or one below 1.
+    Raises TypeError for a width that is not an integer, ValueError for fewer than two
+    widths or one below 1.
     """
     sizes = [operator.index(size) for size in sizes]
     if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(f"sizes must be at least two widths of at least 1, got {sizes}")
-    return sum((fan_in + bool(bias)) * fan_out for fan_in, fan_out in zip(sizes, sizes[1:]))  # eq. perceptron-count
+        raise ValueError(
+            f"sizes must be at least two widths of at least 1, got {sizes}")
+    return sum((fan_in + bool(bias)) * fan_out
+               for fan_in, fan_out in zip(sizes, sizes[1:]))  # eq. perceptron-count

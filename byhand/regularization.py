@@ -16,47 +16,58 @@ from .backprop import Layer, Linear, check_array
 
 # %% ../book/regularization.ipynb #65e7744c
 def side_by_side(datasets):
-    """One Dataset for stacked models out of S datasets of one size: the arrays side by side along axis 1.
+    """One Dataset for stacked models out of S datasets of one size: the arrays side by
+    side along axis 1.
 
-    x_train becomes (N, S, D), y_train (N, S), and so on. Raises ValueError for no datasets, or sizes that differ.
+    x_train becomes (N, S, D), y_train (N, S), and so on. Raises ValueError for no
+    datasets, or sizes that differ.
     """
     datasets = list(datasets)
     if not datasets:
         raise ValueError("there must be at least one dataset")
-    return type(datasets[0])(*(np.stack(arrays, axis=1) for arrays in zip(*datasets, strict=True)))
+    return type(datasets[0])(*(np.stack(arrays, axis=1)
+                               for arrays in zip(*datasets, strict=True)))
 
 
 def noisy_labels(y, fraction, rng, classes=10):
-    """A copy of the labels y (N, ...) in which a share of each column is redrawn evenly from all classes.
+    """A copy of the labels y (N, ...) in which a share of each column is redrawn evenly
+    from all classes.
 
-    The share is exact, to rounding; one in `classes` of the redrawn labels comes out as it was. Raises ValueError for a fraction
-    outside [0, 1], TypeError for labels that are no integers.
+    The share is exact, to rounding; one in `classes` of the redrawn labels comes out as
+    it was. Raises ValueError for a fraction outside [0, 1], TypeError for labels that
+    are no integers.
     """
     y = np.array(y)
     if y.dtype.kind not in "iu" or y.ndim == 0:
-        raise TypeError(f"y must be an array of integers, got {y.dtype} of the shape {y.shape}")
+        raise TypeError(
+            f"y must be an array of integers, got {y.dtype} of the shape {y.shape}")
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction must lie in [0, 1], got {fraction}")
     chosen = np.argsort(rng.random(y.shape), axis=0)[: round(fraction * len(y))]
-    np.put_along_axis(y, chosen, rng.integers(classes, size=chosen.shape).astype(y.dtype), axis=0)
+    np.put_along_axis(y, chosen,
+                      rng.integers(classes, size=chosen.shape).astype(y.dtype), axis=0)
     return y
 
 # %% ../book/regularization.ipynb #3ca52111
 def max_norm(weight, limit, axis=-1):
-    """A copy of the weight in which every row that is longer than limit is scaled back to it, as torch.renorm does.
+    """A copy of the weight in which every row that is longer than limit is scaled back
+    to it, as torch.renorm does.
 
-    The length is the Euclidean one along axis: for (..., out, in) that of the weights coming into each unit. Raises ValueError
-    unless limit is positive (Srebro et al., 2005; Srivastava et al., 2014, section 5.1).
+    The length is the Euclidean one along axis: for (..., out, in) that of the weights
+    coming into each unit. Raises ValueError unless limit is positive (Srebro et al.,
+    2005; Srivastava et al., 2014, section 5.1).
     """
     check_array("weight", weight)
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}")
     norm = np.sqrt((weight**2).sum(axis=axis, keepdims=True))
-    return weight * np.where(norm > limit, float(limit) / (norm + 1e-7), 1).astype(weight.dtype)
+    return (weight * np.where(norm > limit, float(limit) / (norm + 1e-7),
+                              1).astype(weight.dtype))
 
 # %% ../book/regularization.ipynb #b32b3e22
 def soft_threshold(weight, amount):
-    """A copy of the weight, each entry moved towards 0 by amount and not beyond: the proximal step of an L1 penalty of strength amount.
+    """A copy of the weight, each entry moved towards 0 by amount and not beyond: the
+    proximal step of an L1 penalty of strength amount.
 
     Raises ValueError for a negative amount (Parikh and Boyd, 2014, section 6.5.2).
     """
@@ -67,25 +78,32 @@ def soft_threshold(weight, amount):
 
 # %% ../book/regularization.ipynb #d6165e76
 class EarlyStopping:
-    """Says when a loss has not fallen for `patience` evaluations, and keeps the best state (Prechelt, 1998).
+    """Says when a loss has not fallen for `patience` evaluations, and keeps the best
+    state (Prechelt, 1998).
 
-    step(loss, model=None) returns True when training should end: the loss was not below best_loss - min_delta for `patience` calls in a row.
-    best_loss, best_step (the call, counted from 0) and best_state, a copy of the model's params and buffers, are those of the last improvement;
-    restore(model) loads that state. NaN is no improvement. Raises ValueError for patience below 1, a negative min_delta, or nothing to restore.
+    step(loss, model=None) returns True when training should end: the loss was not below
+    best_loss - min_delta for `patience` calls in a row. best_loss, best_step (the call,
+    counted from 0) and best_state, a copy of the model's params and buffers, are those
+    of the last improvement; restore(model) loads that state. NaN is no improvement.
+    Raises ValueError for patience below 1, a negative min_delta, or nothing to restore.
     """
 
     def __init__(self, patience, min_delta=0.0):
         if not patience >= 1 or not min_delta >= 0:
-            raise ValueError(f"patience must be at least 1 and min_delta at least 0, got {patience} and {min_delta}")
+            raise ValueError("patience must be at least 1 and min_delta at least 0, "
+                             f"got {patience} and {min_delta}")
         self.patience, self.min_delta = patience, min_delta
-        self.best_loss, self.best_step, self.best_state, self.steps = math.inf, None, None, 0
+        self.best_loss, self.best_step, self.best_state, self.steps = (
+            math.inf, None, None, 0)
 
     def step(self, loss, model=None):
         if loss < self.best_loss - self.min_delta:
             self.best_loss, self.best_step = float(loss), self.steps
-            self.best_state = None if model is None else copy.deepcopy(model.params | model.buffers)
+            self.best_state = (None if model is None
+                               else copy.deepcopy(model.params | model.buffers))
         self.steps += 1
-        return self.steps - (0 if self.best_step is None else self.best_step + 1) >= self.patience
+        return (self.steps - (0 if self.best_step is None else self.best_step + 1)
+                >= self.patience)
 
     def restore(self, model):
         if self.best_state is None:
@@ -94,10 +112,12 @@ class EarlyStopping:
 
 # %% ../book/regularization.ipynb #5cd69cb9
 class Dropout(Layer):
-    """In training sets each entry to 0 with probability p and divides the others by 1 - p; in evaluation the identity.
+    """In training sets each entry to 0 with probability p and divides the others by 1 -
+    p; in evaluation the identity.
 
-    x and y have one shape and dtype. rng: a np.random.Generator for the masks; `mask` is the last one drawn, True where an entry is kept.
-    Raises ValueError for p outside [0, 1], TypeError for an input that is no float array (Srivastava et al., 2014).
+    x and y have one shape and dtype. rng: a np.random.Generator for the masks; `mask`
+    is the last one drawn, True where an entry is kept. Raises ValueError for p outside
+    [0, 1], TypeError for an input that is no float array (Srivastava et al., 2014).
     """
 
     def __init__(self, p=0.5, *, rng):
@@ -115,23 +135,29 @@ class Dropout(Layer):
         if not self.training:
             return x
         self.mask = self.rng.random(self.mask_shape(x)) >= self.p
-        self.factor = self.mask.astype(x.dtype) * (1 / (1 - self.p) if self.p < 1 else 0.0)
+        self.factor = (
+            self.mask.astype(x.dtype) * (1 / (1 - self.p) if self.p < 1 else 0.0))
         return x * self.factor  # eq. regularization-dropout
 
     def backward(self, dy):
         check_array("dy", dy, self.shape, self.dtype)
-        return dy if self.factor is None else dy * self.factor  # eq. regularization-dropout-grad
+        # eq. regularization-dropout-grad
+        return dy if self.factor is None else dy * self.factor
 
 # %% ../book/regularization.ipynb #3efd765b
 class DropConnect(Linear):
-    """A Linear that in training sets each weight to 0 with probability p, anew for every example, and divides the others by 1 - p.
+    """A Linear that in training sets each weight to 0 with probability p, anew for
+    every example, and divides the others by 1 - p.
 
-    x (N, in_features) to y (N, out_features); params as in Linear. rng draws weights and masks; `mask` (N, out_features, in_features) is the
-    last one, True where a weight is kept. Evaluation uses all weights (Wan et al., 2013, sample from the Gaussian with `moments` instead).
-    Raises ValueError for p outside [0, 1]; the other errors are Linear's.
+    x (N, in_features) to y (N, out_features); params as in Linear. rng draws weights
+    and masks; `mask` (N, out_features, in_features) is the last one, True where a
+    weight is kept. Evaluation uses all weights (Wan et al., 2013, sample from the
+    Gaussian with `moments` instead). Raises ValueError for p outside [0, 1]; the other
+    errors are Linear's.
     """
 
-    def __init__(self, in_features, out_features, p=0.5, bias=True, *, rng, dtype=np.float64):
+    def __init__(self, in_features, out_features, p=0.5, bias=True, *, rng,
+                 dtype=np.float64):
         super().__init__(in_features, out_features, bias, rng=rng, dtype=dtype)
         if not 0 <= p <= 1:
             raise ValueError(f"p, the probability to drop, must lie in [0, 1], got {p}")
@@ -143,31 +169,40 @@ class DropConnect(Linear):
         if not self.training:
             return y
         self.mask = self.rng.random((len(x), *self.params["weight"].shape)) >= self.p
-        self.factor = self.mask.astype(x.dtype) * (1 / (1 - self.p) if self.p < 1 else 0.0)
-        y = ((self.factor * self.params["weight"]) @ x[:, :, None])[:, :, 0]  # eq. regularization-dropconnect
+        self.factor = (
+            self.mask.astype(x.dtype) * (1 / (1 - self.p) if self.p < 1 else 0.0))
+        # eq. regularization-dropconnect
+        y = ((self.factor * self.params["weight"]) @ x[:, :, None])[:, :, 0]
         return y + self.params["bias"] if "bias" in self.params else y
 
     def backward(self, dy):
         dx = super().backward(dy)
         if self.factor is None:
             return dx
-        self.grads["weight"] = (dy[:, :, None] * self.x[:, None] * self.factor).sum(axis=0)
+        self.grads["weight"] = (dy[:, :,
+                                   None] * self.x[:, None] * self.factor).sum(axis=0)
         return (dy[:, None] @ (self.factor * self.params["weight"]))[:, 0]
 
     def moments(self, x):
-        """Mean and variance of the training output over the masks, both (N, out_features); ValueError for p = 1."""
+        """Mean and variance of the training output over the masks, both (N,
+        out_features); ValueError for p = 1.
+        """
         if self.p == 1:
             raise ValueError("with p = 1 the output does not vary")
         weight = self.params["weight"]
         check_array("x", x, (None, weight.shape[1]), weight.dtype)
-        return x @ weight.T + self.params.get("bias", 0), self.p / (1 - self.p) * (x**2 @ (weight**2).T)
+        return (x @ weight.T + self.params.get("bias", 0),
+                self.p / (1 - self.p) * (x**2 @ (weight**2).T))
 
 # %% ../book/regularization.ipynb #2ac8afe2
 class StochasticDepth(Dropout):
-    """Dropout of whole examples (mode "row") or of the whole batch ("batch"), for the end of a residual branch.
+    """Dropout of whole examples (mode "row") or of the whole batch ("batch"), for the
+    end of a residual branch.
 
-    x (N, ...); `mask` has the shape (N, 1, ...) or (1, 1, ...). As torchvision.ops.StochasticDepth; the paper (Huang et al., 2016) multiplies by
-    the survival probability 1 - p in evaluation instead. Raises ValueError for another mode; the rest as in Dropout.
+    x (N, ...); `mask` has the shape (N, 1, ...) or (1, 1, ...). As
+    torchvision.ops.StochasticDepth; the paper (Huang et al., 2016) multiplies by the
+    survival probability 1 - p in evaluation instead. Raises ValueError for another
+    mode; the rest as in Dropout.
     """
 
     def __init__(self, p, mode="row", *, rng):
@@ -181,7 +216,9 @@ class StochasticDepth(Dropout):
 
 # %% ../book/regularization.ipynb #98433ba7
 def _pair(name, value, kind):
-    """value, or its two values, as a pair of numbers of this kind; TypeError or ValueError for anything else."""
+    """value, or its two values, as a pair of numbers of this kind; TypeError or
+    ValueError for anything else.
+    """
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2:
         raise ValueError(f"{name} must be one number or two, got {value!r}")
@@ -189,30 +226,40 @@ def _pair(name, value, kind):
 
 
 def pooling_starts(n_in, n_out, kernel_size, u):
-    """Where n_out windows of kernel_size entries begin in n_in entries: floor(a (i + u)) - floor(a u), the last one at the end.
+    """Where n_out windows of kernel_size entries begin in n_in entries: floor(a (i +
+    u)) - floor(a u), the last one at the end.
 
-    a = (n_in - kernel_size) / (n_out - 1); u is an array of numbers in [0, 1); returns integers (*u.shape, n_out). In the arithmetic of u's dtype, as in PyTorch
-    (after Graham, 2014, section 2).
+    a = (n_in - kernel_size) / (n_out - 1); u is an array of numbers in [0, 1); returns
+    integers (*u.shape, n_out). In the arithmetic of u's dtype, as in PyTorch (after
+    Graham, 2014, section 2).
     """
     starts = np.full((*u.shape, n_out), n_in - kernel_size)
     if n_out > 1:
         a = u.dtype.type(n_in - kernel_size) / u.dtype.type(n_out - 1)
         i = np.arange(n_out - 1, dtype=u.dtype)
-        starts[..., :-1] = np.floor((i + u[..., None]) * a) - np.floor(u * a)[..., None]  # eq. regularization-pooling
+        # eq. regularization-pooling
+        starts[..., :-1] = np.floor((i + u[..., None]) * a) - np.floor(u * a)[..., None]
     return starts
 
 
 def _window_places(top, left, kernel_size, width):
-    """Places of the windows' entries in images of this width, flattened: (N, C, oH * oW, kH * kW)."""
-    rows, columns = (start[..., None] + np.arange(k) for start, k in zip((top, left), kernel_size))
+    """Places of the windows' entries in images of this width, flattened: (N, C, oH *
+    oW, kH * kW).
+    """
+    rows, columns = (start[..., None] + np.arange(k)
+                     for start, k in zip((top, left), kernel_size))
     places = rows[:, :, :, None, :, None] * width + columns[:, :, None, :, None, :]
     return places.reshape(*top.shape[:2], top.shape[2] * left.shape[2], -1)
 
 
 def _draw_windows(x, sizes, kernel_size, regions, rng):
-    """The mask of FractionalMaxPool2d, and where its windows begin along height, (N, C, oH), and width, (N, C, oW)."""
-    u = np.minimum(rng.random((*x.shape[:2], 2)).astype(x.dtype), np.nextafter(x.dtype.type(1), x.dtype.type(0)))
-    starts = [pooling_starts(n, size, k, u[..., i]) for n, size, k, i in zip(x.shape[2:], sizes, kernel_size, (1, 0))]
+    """The mask of FractionalMaxPool2d, and where its windows begin along height, (N, C,
+    oH), and width, (N, C, oW).
+    """
+    u = np.minimum(rng.random((*x.shape[:2], 2)).astype(x.dtype),
+                   np.nextafter(x.dtype.type(1), x.dtype.type(0)))
+    starts = [pooling_starts(n, size, k, u[..., i])
+              for n, size, k, i in zip(x.shape[2:], sizes, kernel_size, (1, 0))]
     if regions == "pseudorandom":
         return u, starts
     steps = [rng.permuted(np.diff(start), axis=-1) for start in starts]
@@ -221,35 +268,49 @@ def _draw_windows(x, sizes, kernel_size, regions, rng):
 
 # %% ../book/regularization.ipynb #1942ca1d
 class FractionalMaxPool2d(Layer):
-    """Max pooling of x (N, C, H, W) over windows that begin at random places, to an output size between that of two whole strides.
+    """Max pooling of x (N, C, H, W) over windows that begin at random places, to an
+    output size between that of two whole strides.
 
-    Exactly one of output_size (numbers) and output_ratio (of H and W, below 1) is given; each is one number or two, as is kernel_size.
-    regions: "pseudorandom", one random offset for each image, channel and axis, as in PyTorch; or "random", the same steps in random order. In
-    evaluation it is random too, again as in PyTorch. `mask` is the last draw: the offsets (N, C, 2) for width and height, or the places where the windows begin,
-    (N, C, oH + oW). Where two entries tie, the first gets the gradient. Raises TypeError and ValueError for sizes that do not fit (Graham, 2014).
+    Exactly one of output_size (numbers) and output_ratio (of H and W, below 1) is
+    given; each is one number or two, as is kernel_size. regions: "pseudorandom", one
+    random offset for each image, channel and axis, as in PyTorch; or "random", the same
+    steps in random order. In evaluation it is random too, again as in PyTorch. `mask`
+    is the last draw: the offsets (N, C, 2) for width and height, or the places where
+    the windows begin, (N, C, oH + oW). Where two entries tie, the first gets the
+    gradient. Raises TypeError and ValueError for sizes that do not fit (Graham, 2014).
     """
 
-    def __init__(self, kernel_size, output_size=None, output_ratio=None, regions="pseudorandom", *, rng):
+    def __init__(self, kernel_size, output_size=None, output_ratio=None,
+                 regions="pseudorandom", *, rng):
         super().__init__()
         if (output_size is None) == (output_ratio is None):
             raise ValueError("give either output_size or output_ratio")
         if regions not in ("pseudorandom", "random"):
-            raise ValueError(f'regions must be "pseudorandom" or "random", got {regions!r}')
+            raise ValueError(
+                f'regions must be "pseudorandom" or "random", got {regions!r}')
         self.kernel_size = _pair("kernel_size", kernel_size, operator.index)
-        self.output_size = None if output_size is None else _pair("output_size", output_size, operator.index)
-        self.output_ratio = None if output_ratio is None else _pair("output_ratio", output_ratio, float)
+        self.output_size = (None if output_size is None
+                            else _pair("output_size", output_size, operator.index))
+        self.output_ratio = (None if output_ratio is None
+                             else _pair("output_ratio", output_ratio, float))
         if self.output_ratio and not all(0 < ratio < 1 for ratio in self.output_ratio):
-            raise ValueError(f"output_ratio must lie between 0 and 1, got {output_ratio}")
+            raise ValueError(
+                f"output_ratio must lie between 0 and 1, got {output_ratio}")
         self.regions, self.rng = regions, rng
 
     def forward(self, x):
         check_array("x", x, (None, None, None, None))
         n, c, height, width = self.shape = x.shape
         self.dtype = x.dtype
-        self.sizes = sizes = self.output_size or tuple(int(n * ratio) for n, ratio in zip(x.shape[2:], self.output_ratio))
-        if any(size < 1 or k < 1 or k + size - 1 > length for size, k, length in zip(sizes, self.kernel_size, x.shape[2:])):
-            raise ValueError(f"{sizes} windows of {self.kernel_size} do not fit into {x.shape[2:]}: windows + kernel_size - 1 must not exceed it")
-        self.mask, starts = _draw_windows(x, sizes, self.kernel_size, self.regions, self.rng)
+        self.sizes = sizes = (self.output_size or tuple(
+            int(n * ratio) for n, ratio in zip(x.shape[2:], self.output_ratio)))
+        if any(size < 1 or k < 1 or k + size - 1 > length
+               for size, k, length in zip(sizes, self.kernel_size, x.shape[2:])):
+            raise ValueError(f"{sizes} windows of {self.kernel_size} do not fit into "
+                             f"{x.shape[2:]}: windows + kernel_size - 1 must not "
+                             "exceed it")
+        self.mask, starts = _draw_windows(x, sizes, self.kernel_size, self.regions,
+                                          self.rng)
         places = _window_places(*starts, self.kernel_size, width)
         windows = np.take_along_axis(x.reshape(n, c, 1, height * width), places, axis=3)
         best = windows.argmax(axis=3, keepdims=True)
@@ -259,16 +320,19 @@ class FractionalMaxPool2d(Layer):
     def backward(self, dy):
         n, c, height, width = self.shape
         check_array("dy", dy, (n, c, *self.sizes), self.dtype)
-        flat = (np.arange(n * c)[:, None] * (height * width) + self.places.reshape(n * c, -1)).ravel()
+        flat = (np.arange(n * c)[:, None] * (height * width)
+                + self.places.reshape(n * c, -1)).ravel()
         dx = np.bincount(flat, weights=dy.ravel(), minlength=n * c * height * width)
         return dx.astype(dy.dtype).reshape(self.shape)
 
 # %% ../book/regularization.ipynb #dfc70562
 class GaussianNoise(Layer):
-    """In training adds independent N(0, std^2) to each entry; in evaluation the identity.
+    """In training adds independent N(0, std^2) to each entry; in evaluation the
+    identity.
 
-    x and y have one shape and dtype; `mask` is the last noise that was added, std included. Raises ValueError for a negative std, TypeError for an
-    input that is no float array (Bishop, 1995).
+    x and y have one shape and dtype; `mask` is the last noise that was added, std
+    included. Raises ValueError for a negative std, TypeError for an input that is no
+    float array (Bishop, 1995).
     """
 
     def __init__(self, std, *, rng):
@@ -291,18 +355,22 @@ class GaussianNoise(Layer):
 
 # %% ../book/regularization.ipynb #e87aa5fb
 def calibration_error(probabilities, target, bins=15):
-    """Expected calibration error: the mean distance of confidence and accuracy over bins of equal width, weighted by their examples.
+    """Expected calibration error: the mean distance of confidence and accuracy over
+    bins of equal width, weighted by their examples.
 
-    probabilities (N, C), a row the prediction for one example; target (N,) class indices. Returns a float in [0, 1]. Raises ValueError for shapes
-    that do not fit, no examples, or bins below 1 (Guo et al., 2017, equation 3).
+    probabilities (N, C), a row the prediction for one example; target (N,) class
+    indices. Returns a float in [0, 1]. Raises ValueError for shapes that do not fit, no
+    examples, or bins below 1 (Guo et al., 2017, equation 3).
     """
     check_array("probabilities", probabilities, (None, None))
     target = np.asarray(target)
     if target.shape != probabilities.shape[:1] or len(target) == 0 or bins < 1:
-        raise ValueError(f"expected N > 0 targets for N rows and bins of at least 1, got {target.shape} for {probabilities.shape} and {bins}")
+        raise ValueError("expected N > 0 targets for N rows and bins of at least 1, "
+                         f"got {target.shape} for {probabilities.shape} and {bins}")
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == target
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # bin b is (b / bins, (b + 1) / bins]
+    # bin b is (b / bins, (b + 1) / bins]
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(place, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(target))  # eq. regularization-ece
 
@@ -311,13 +379,17 @@ def _check_images(images):
     """TypeError or ValueError unless images is a float array (N, ..., H, W)."""
     check_array("images", images)
     if images.ndim < 3:
-        raise ValueError(f"images must have the shape (N, ..., H, W), got {images.shape}")
+        raise ValueError(
+            f"images must have the shape (N, ..., H, W), got {images.shape}")
 
 
 def _each(name, value, images, dtype):
-    """value, one number or one for each image, as an array (N,); ValueError for another shape."""
+    """value, one number or one for each image, as an array (N,); ValueError for another
+    shape.
+    """
     if np.shape(value) not in ((), (len(images),)):
-        raise ValueError(f"{name} must be a number or have the shape ({len(images)},), got {np.shape(value)}")
+        raise ValueError(f"{name} must be a number or have the shape ({len(images)},), "
+                         f"got {np.shape(value)}")
     array = np.broadcast_to(np.asarray(value), (len(images),))
     if np.issubdtype(dtype, np.integer) and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an integer, got {array.dtype}")
@@ -325,41 +397,52 @@ def _each(name, value, images, dtype):
 
 
 def _take(images, rows, columns):
-    """images[n, ..., rows[n, h, w], columns[n, h, w]], and 0 where that lies outside; rows and columns (N, H, W)."""
+    """images[n, ..., rows[n, h, w], columns[n, h, w]], and 0 where that lies outside;
+    rows and columns (N, H, W).
+    """
     height, width = images.shape[-2:]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     places = np.where(inside, rows * width + columns, 0).reshape(len(images), 1, -1)
-    taken = np.take_along_axis(images.reshape(len(images), -1, height * width), places, axis=2)
-    return (taken * inside.reshape(len(images), 1, -1)).reshape(*images.shape[:-2], *rows.shape[1:])
+    taken = np.take_along_axis(images.reshape(len(images), -1, height * width), places,
+                               axis=2)
+    return (taken * inside.reshape(len(images), 1,
+                                   -1)).reshape(*images.shape[:-2], *rows.shape[1:])
 
 # %% ../book/regularization.ipynb #cd064243
 def shift(images, dy, dx):
-    """images (N, ..., H, W) moved down by dy and right by dx pixels, whole numbers, each one number or (N,); zeros enter at the edge.
+    """images (N, ..., H, W) moved down by dy and right by dx pixels, whole numbers,
+    each one number or (N,); zeros enter at the edge.
 
     Raises TypeError and ValueError for images or numbers that do not fit.
     """
     _check_images(images)
-    dy, dx = (_each(name, value, images, np.int64)[:, None, None] for name, value in (("dy", dy), ("dx", dx)))
+    dy, dx = (_each(name, value, images, np.int64)[:, None, None]
+              for name, value in (("dy", dy), ("dx", dx)))
     rows, columns = np.indices(images.shape[-2:])
     return _take(images, rows - dy, columns - dx)
 
 
 def rotate(images, degrees):
-    """images (N, ..., H, W) turned counter-clockwise about their centre, bilinear, zeros from outside; degrees is one number or (N,).
+    """images (N, ..., H, W) turned counter-clockwise about their centre, bilinear,
+    zeros from outside; degrees is one number or (N,).
 
-    As torch's affine_grid and grid_sample with align_corners=False do for square images. Raises TypeError and ValueError for what does not fit.
+    As torch's affine_grid and grid_sample with align_corners=False do for square
+    images. Raises TypeError and ValueError for what does not fit.
     """
     _check_images(images)
     angle = np.deg2rad(_each("degrees", degrees, images, np.float64))[:, None, None]
     height, width = images.shape[-2:]
-    y, x = np.indices((height, width)) - np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
-    rows = np.cos(angle) * y + np.sin(angle) * x + (height - 1) / 2  # where each pixel comes from
+    y, x = (np.indices((height, width))
+            - np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None])
+    # where each pixel comes from
+    rows = np.cos(angle) * y + np.sin(angle) * x + (height - 1) / 2
     columns = np.cos(angle) * x - np.sin(angle) * y + (width - 1) / 2
     top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
     turned = np.zeros_like(images)
     for r, across in ((top, 1 - (rows - top)), (top + 1, rows - top)):
         for c, along in ((left, 1 - (columns - left)), (left + 1, columns - left)):
-            share = (across * along).astype(images.dtype).reshape(len(images), *[1] * (images.ndim - 3), height, width)
+            share = (across * along).astype(images.dtype).reshape(
+                len(images), *[1] * (images.ndim - 3), height, width)
             turned += share * _take(images, r, c)
     return turned
 
@@ -373,7 +456,9 @@ def flip(images, axis=-1):
 
 
 def brightness(images, factor):
-    """images (N, ..., H, W) times factor, one number or (N,), clipped to [0, 1]. Raises ValueError for a negative factor."""
+    """images (N, ..., H, W) times factor, one number or (N,), clipped to [0, 1]. Raises
+    ValueError for a negative factor.
+    """
     _check_images(images)
     factor = _each("factor", factor, images, images.dtype)
     if not np.all(factor >= 0):
@@ -382,7 +467,8 @@ def brightness(images, factor):
 
 
 def crop(images, size, rng, padding=0):
-    """A window of size x size pixels (or (height, width)) at a random place of each of images (N, ..., H, W), zeros added around them.
+    """A window of size x size pixels (or (height, width)) at a random place of each of
+    images (N, ..., H, W), zeros added around them.
 
     Raises ValueError for a window that does not fit.
     """
@@ -390,35 +476,46 @@ def crop(images, size, rng, padding=0):
     size = _pair("size", size, operator.index)
     room = [n + 2 * padding - k for n, k in zip(images.shape[-2:], size)]
     if min(room) < 0 or min(size) < 1 or padding < 0:
-        raise ValueError(f"windows of {size} do not fit into images {images.shape[-2:]} with a padding of {padding}")
+        raise ValueError(f"windows of {size} do not fit into images "
+                         f"{images.shape[-2:]} with a padding of {padding}")
     top, left = (rng.integers(n + 1, size=(len(images), 1, 1)) - padding for n in room)
     rows, columns = np.indices(size)
     return _take(images, rows + top, columns + left)
 
 # %% ../book/regularization.ipynb #578316f6
 def cutout(images, size, rng):
-    """images (N, ..., H, W) with a square of size x size pixels, its centre anywhere in the image, set to 0 (DeVries and Taylor, 2017).
+    """images (N, ..., H, W) with a square of size x size pixels, its centre anywhere in
+    the image, set to 0 (DeVries and Taylor, 2017).
 
-    Near an edge a part of the square lies outside. Raises ValueError for a size below 1.
+    Near an edge a part of the square lies outside. Raises ValueError for a size below
+    1.
     """
     _check_images(images)
     if operator.index(size) < 1:
         raise ValueError(f"size must be at least 1, got {size}")
-    top, left = (rng.integers(n, size=(len(images), 1, 1)) - size // 2 for n in images.shape[-2:])
+    top, left = (rng.integers(n, size=(len(images), 1, 1)) - size // 2
+                 for n in images.shape[-2:])
     rows, columns = np.indices(images.shape[-2:])
-    hit = (rows >= top) & (rows < top + size) & (columns >= left) & (columns < left + size)
-    return images * ~hit.reshape(len(images), *[1] * (images.ndim - 3), *images.shape[-2:])
+    hit = ((rows >= top) & (rows < top + size) & (columns >= left)
+           & (columns < left + size))
+    return (images * ~hit.reshape(len(images), *[1] * (images.ndim - 3),
+                                  *images.shape[-2:]))
 
 
 def mixup(x, target, alpha, rng):
-    """Each example mixed with another, l x + (1 - l) x', and its target alike, l drawn for each from Beta(alpha, alpha) (Zhang et al., 2018).
+    """Each example mixed with another, l x + (1 - l) x', and its target alike, l drawn
+    for each from Beta(alpha, alpha) (Zhang et al., 2018).
 
-    x (N, ...) and target (N, ...), class probabilities, are float arrays. Returns both. Raises ValueError for alpha of 0 or less, or other lengths.
+    x (N, ...) and target (N, ...), class probabilities, are float arrays. Returns both.
+    Raises ValueError for alpha of 0 or less, or other lengths.
     """
     check_array("x", x)
     check_array("target", target)
     if len(x) != len(target) or not alpha > 0:
-        raise ValueError(f"x and target must have one length and alpha be positive, got {len(x)}, {len(target)} and {alpha}")
+        raise ValueError("x and target must have one length and alpha be positive, got "
+                         f"{len(x)}, {len(target)} and {alpha}")
     share, other = rng.beta(alpha, alpha, len(x)), rng.permutation(len(x))
-    first, second = (share.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype) for values in (x, target))
-    return first * x + (1 - first) * x[other], second * target + (1 - second) * target[other]  # eq. regularization-mixup
+    first, second = (share.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
+                     for values in (x, target))
+    return (first * x + (1 - first) * x[other],
+            second * target + (1 - second) * target[other])  # eq. regularization-mixup

@@ -16,22 +16,28 @@ from .regularization import rotate, shift
 
 # %% ../book/transfer_learning.ipynb #76f8e050
 def parts(params, *prefixes):
-    """The entries of the dict params whose names begin with one of the prefixes, piece by piece: "1" takes "1.weight", not "10.weight".
+    """The entries of the dict params whose names begin with one of the prefixes, piece
+    by piece: "1" takes "1.weight", not "10.weight".
 
-    The arrays are the same, not copies. Raises ValueError for no prefix, or one that no name begins with.
+    The arrays are the same, not copies. Raises ValueError for no prefix, or one that no
+    name begins with.
     """
     if not prefixes:
         raise ValueError("give at least one prefix")
     for prefix in prefixes:
         if not any(f"{name}.".startswith(f"{prefix}.") for name in params):
-            raise ValueError(f"no name begins with {prefix!r}; there are {sorted(params)}")
-    return {name: value for name, value in params.items() if any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)}
+            raise ValueError(
+                f"no name begins with {prefix!r}; there are {sorted(params)}")
+    return {name: value for name, value in params.items()
+            if any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)}
 
 
 class SplitOptimizer:
-    """Several optimizers over different parts of a model's parameters as one: step(grads) steps each of them.
+    """Several optimizers over different parts of a model's parameters as one:
+    step(grads) steps each of them.
 
-    Each has its own learning rate; a parameter that none of them holds is frozen. Raises ValueError without optimizers, or if two hold one parameter.
+    Each has its own learning rate; a parameter that none of them holds is frozen.
+    Raises ValueError without optimizers, or if two hold one parameter.
     """
 
     def __init__(self, *optimizers):
@@ -39,7 +45,9 @@ class SplitOptimizer:
         if not names:
             raise ValueError("give at least one optimizer")
         if len(set(names)) < len(names):
-            raise ValueError(f"two optimizers hold {sorted({name for name in names if names.count(name) > 1})}")
+            raise ValueError(
+                "two optimizers hold "
+                f"{sorted({name for name in names if names.count(name) > 1})}")
         self.optimizers = list(optimizers)
 
     def step(self, grads):
@@ -48,7 +56,8 @@ class SplitOptimizer:
 
 # %% ../book/transfer_learning.ipynb #1afcd092
 def replace_head(model, head):
-    """A new Sequential: copies of all layers of a Sequential but the last, and the layer `head` in its place.
+    """A new Sequential: copies of all layers of a Sequential but the last, and the
+    layer `head` in its place.
 
     The model is not changed. Raises ValueError for a model of fewer than two layers.
     """
@@ -58,22 +67,30 @@ def replace_head(model, head):
 
 
 def embed(model, x, layers=1):
-    """The features of x: what the model computes in evaluation mode without its last `layers` layers.
+    """The features of x: what the model computes in evaluation mode without its last
+    `layers` layers.
 
-    The model's modes and buffers stay as they are; without all its layers that is x itself. Raises ValueError unless 1 <= layers <= their number.
+    The model's modes and buffers stay as they are; without all its layers that is x
+    itself. Raises ValueError unless 1 <= layers <= their number.
     """
     if not 1 <= layers <= len(model.layers):
-        raise ValueError(f"layers must be between 1 and {len(model.layers)}, got {layers}")
-    return Sequential(*copy.deepcopy(model.layers[: len(model.layers) - layers])).eval().forward(x)
+        raise ValueError(
+            f"layers must be between 1 and {len(model.layers)}, got {layers}")
+    return Sequential(
+        *copy.deepcopy(model.layers[: len(model.layers) - layers])).eval().forward(x)
 
 # %% ../book/transfer_learning.ipynb #932290bb
 def adapt_statistics(model, x):
-    """Give each normalization with running statistics in a Sequential those of x, one batch, and change nothing else.
+    """Give each normalization with running statistics in a Sequential those of x, one
+    batch, and change nothing else.
 
-    Each layer sees what those before it make of x, where a normalization uses the batch's own mean and variance, as in training. The normalizations
-    must stand in model.layers. Raises ValueError if there is none; where x does not fit, nothing is changed.
+    Each layer sees what those before it make of x, where a normalization uses the
+    batch's own mean and variance, as in training. The normalizations must stand in
+    model.layers. Raises ValueError if there is none; where x does not fit, nothing is
+    changed.
     """
-    if not any(isinstance(layer, RunningNormalization) and layer.buffers for layer in model.layers):
+    if not any(isinstance(layer, RunningNormalization) and layer.buffers
+               for layer in model.layers):
         raise ValueError("the model has no layer with running statistics")
     probes = copy.deepcopy(model.layers)
     for probe in probes:
@@ -87,66 +104,84 @@ def adapt_statistics(model, x):
 
 # %% ../book/transfer_learning.ipynb #32b13512
 def prototypes(features, labels):
-    """The mean feature of each class: (means (C, M), classes (C,)) from features (N, M) and labels (N,), the classes sorted.
+    """The mean feature of each class: (means (C, M), classes (C,)) from features (N, M)
+    and labels (N,), the classes sorted.
 
-    Raises ValueError for lengths that differ, or no examples (Snell et al., 2017, equation 1).
+    Raises ValueError for lengths that differ, or no examples (Snell et al., 2017,
+    equation 1).
     """
     check_array("features", features, (None, None))
     labels = np.asarray(labels)
     if labels.shape != features.shape[:1] or len(labels) == 0:
-        raise ValueError(f"labels must have the shape ({len(features)},) and not be empty, got {labels.shape}")
+        raise ValueError(f"labels must have the shape ({len(features)},) and not be "
+                         f"empty, got {labels.shape}")
     classes = np.unique(labels)
     return np.stack([features[labels == k].mean(axis=0) for k in classes]), classes
 
 
 def nearest_neighbour(features, known, labels):
-    """The label of the nearest of the known features (K, M), in Euclidean distance, for each of features (N, M); of several at the same distance it may be any.
+    """The label of the nearest of the known features (K, M), in Euclidean distance, for
+    each of features (N, M); of several at the same distance it may be any.
 
     labels (K,). Raises ValueError and TypeError for arrays that do not fit.
     """
     check_array("known", known, (None, None))
     check_array("features", features, (None, known.shape[1]))
     if features.dtype != known.dtype:
-        raise TypeError(f"features and known must have one dtype, got {features.dtype} and {known.dtype}")
+        raise TypeError(f"features and known must have one dtype, got {features.dtype} "
+                        f"and {known.dtype}")
     labels = np.asarray(labels)
     if labels.shape != known.shape[:1] or len(labels) == 0:
-        raise ValueError(f"labels must have the shape ({len(known)},) and not be empty, got {labels.shape}")
-    centre = known.mean(axis=0)  # the difference of two large squares loses digits: distances do not mind a shift
+        raise ValueError(f"labels must have the shape ({len(known)},) and not be "
+                         f"empty, got {labels.shape}")
+    # the difference of two large squares loses digits: distances do not mind a shift
+    centre = known.mean(axis=0)
     features, known = features - centre, known - centre
-    return labels[np.argmax(2 * features @ known.T - (known**2).sum(axis=1), axis=1)]  # eq. transfer-learning-prototype
+    # eq. transfer-learning-prototype
+    return labels[np.argmax(2 * features @ known.T - (known**2).sum(axis=1), axis=1)]
 
 # %% ../book/transfer_learning.ipynb #74c5fbdc
 def warp(images, rows, columns):
-    """images (N, H, W) read at the places (rows, columns), each (N, h, w), in pixels from the first; bilinear, zeros from outside.
+    """images (N, H, W) read at the places (rows, columns), each (N, h, w), in pixels
+    from the first; bilinear, zeros from outside.
 
-    Returns (N, h, w), as torch's grid_sample does. Raises TypeError and ValueError for arrays that do not fit, ValueError for a place that is NaN.
+    Returns (N, h, w), as torch's grid_sample does. Raises TypeError and ValueError for
+    arrays that do not fit, ValueError for a place that is NaN.
     """
     check_array("images", images, (None, None, None))
     rows, columns = np.asarray(rows), np.asarray(columns)
     if rows.shape != columns.shape or rows.ndim != 3 or len(rows) != len(images):
-        raise ValueError(f"rows and columns must have one shape ({len(images)}, h, w), got {rows.shape} and {columns.shape}")
+        raise ValueError(f"rows and columns must have one shape ({len(images)}, h, w), "
+                         f"got {rows.shape} and {columns.shape}")
     if np.isnan(rows).any() or np.isnan(columns).any():
         raise ValueError("rows and columns must not contain NaN")
     height, width = images.shape[1:]
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     rows, columns = np.clip(rows, -1, height) + 1, np.clip(columns, -1, width) + 1
-    top, left = np.minimum(rows.astype(int), height), np.minimum(columns.astype(int), width)
-    down, right = (rows - top).astype(images.dtype), (columns - left).astype(images.dtype)
+    top, left = (np.minimum(rows.astype(int), height),
+                 np.minimum(columns.astype(int), width))
+    down, right = ((rows - top).astype(images.dtype),
+                   (columns - left).astype(images.dtype))
     n = np.arange(len(images))[:, None, None]
     upper = (1 - right) * padded[n, top, left] + right * padded[n, top, left + 1]
-    lower = (1 - right) * padded[n, top + 1, left] + right * padded[n, top + 1, left + 1]
+    lower = ((1 - right) * padded[n, top + 1,
+                                  left] + right * padded[n, top + 1, left + 1])
     return (1 - down) * upper + down * lower
 
 
 def elastic(images, size, rng, grid=4):
-    """images (N, H, W) bent by random arrows of standard deviation size, in pixels, on a grid x grid lattice, bilinear in between.
+    """images (N, H, W) bent by random arrows of standard deviation size, in pixels, on
+    a grid x grid lattice, bilinear in between.
 
-    Raises ValueError for a negative or infinite size or a grid below 2 (after Simard et al., 2003, who smooth arrows of single pixels).
+    Raises ValueError for a negative or infinite size or a grid below 2 (after Simard et
+    al., 2003, who smooth arrows of single pixels).
     """
     check_array("images", images, (None, None, None))
     if not 0 <= size < np.inf or grid < 2:
-        raise ValueError(f"size must be finite and not negative, and grid at least 2, got {size} and {grid}")
-    hat = [np.maximum(0, 1 - np.abs(np.linspace(0, grid - 1, n)[:, None] - np.arange(grid))) for n in images.shape[1:]]
+        raise ValueError("size must be finite and not negative, and grid at least 2, "
+                         f"got {size} and {grid}")
+    hat = [np.maximum(0, 1 - np.abs(np.linspace(0, grid - 1, n)[:, None]
+                                    - np.arange(grid))) for n in images.shape[1:]]
     arrows = rng.normal(0, size, (2, len(images), grid, grid))
     rows, columns = hat[0] @ arrows @ hat[1].T + np.indices(images.shape[1:])[:, None]
     return warp(images, rows, columns)
@@ -155,14 +190,17 @@ def elastic(images, size, rng, grid=4):
 def distorted(images, rng, largest_shift=1, angle=15, bend=1.2):
     """images (N, H, W), each made bolder or not, turned, moved and bent at random.
 
-    angle: the largest turn, in degrees; largest_shift: the largest move, in whole pixels along each axis; bend: the size for elastic.
-    Raises ValueError for negative or infinite ones, TypeError for a largest_shift that is no integer.
+    angle: the largest turn, in degrees; largest_shift: the largest move, in whole
+    pixels along each axis; bend: the size for elastic. Raises ValueError for negative
+    or infinite ones, TypeError for a largest_shift that is no integer.
     """
     check_array("images", images, (None, None, None))
     if operator.index(largest_shift) < 0 or not 0 <= angle < np.inf:
-        raise ValueError(f"largest_shift and angle must be finite and not negative, got {largest_shift} and {angle}")
+        raise ValueError("largest_shift and angle must be finite and not negative, got "
+                         f"{largest_shift} and {angle}")
     bolder = (rng.random(len(images)) < 0.5)[:, None, None]
     images = np.where(bolder, np.maximum(images, shift(images, 0, 1)), images)
     images = rotate(images, rng.uniform(-angle, angle, len(images)))
-    images = shift(images, *rng.integers(-largest_shift, largest_shift + 1, (2, len(images))))
+    images = shift(images,
+                   *rng.integers(-largest_shift, largest_shift + 1, (2, len(images))))
     return elastic(images, bend, rng)

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 import byhand.activations
 from byhand.activations import (CELU, ELU, GELU, GLU, SELU, Elementwise, Hardswish, LeakyReLU, Maxout, Mish, PReLU, SiLU,
                                 Softplus, Softsign, SwiGLU, Swish, Tanh)
-from byhand.lab import check_layer, numerical_gradient
+from byhand.checks import check_layer, numerical_gradient
 
 quick = settings(max_examples=8, deadline=None)
 SHAPES = array_shapes(min_dims=1, max_dims=3, max_side=4)

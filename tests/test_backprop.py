@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from byhand.backprop import Layer, Linear, MSELoss, ReLU, Sequential, Sigmoid, train
-from byhand.lab import check_layer, check_loss
+from byhand.checks import check_layer, check_loss
 
 SIZE = st.integers(4, 9)  # in float32, a bias of one or two entries may be a sum that cancels to nothing but rounding
 EDGES = st.sampled_from([0.0, -0.0, 1e-300, 1.0, -30.0, 700.0, 1e4, -1e4, np.inf, -np.inf, np.nan])

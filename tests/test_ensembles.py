@@ -23,7 +23,7 @@ from byhand.ensembles import (
     update_bn,
 )
 from byhand.initialization import stack
-from byhand.lab import relative_error, tolerance
+from byhand.checks import relative_error, tolerance
 from byhand.normalization import BatchNorm1d
 from byhand.regularization import Dropout
 from hypothesis import given

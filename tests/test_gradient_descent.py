@@ -8,7 +8,7 @@ import torch
 from byhand.backprop import Linear, MSELoss, ReLU, Sequential
 from byhand.gradient_descent import (LBFGS, Trial, cubic_minimizer, descend, flatten, lr_range_test, numerical_hessian,
                                      objective, strong_wolfe, two_loop, unflatten)
-from byhand.lab import relative_error
+from byhand.checks import relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -33,7 +33,7 @@ from byhand.initialization import (
     xavier_uniform,
     zeros,
 )
-from byhand.lab import check_layer, check_loss, relative_error, tolerance
+from byhand.checks import check_layer, check_loss, relative_error, tolerance
 from byhand.losses import CrossEntropyLoss
 
 shapes = st.lists(st.integers(1, 7), min_size=2, max_size=4).map(tuple)

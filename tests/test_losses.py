@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from byhand.backprop import MSELoss
-from byhand.lab import check_layer, check_loss
+from byhand.checks import check_layer, check_loss
 from byhand.losses import (
     BCELoss,
     BCEWithLogitsLoss,

@@ -12,7 +12,7 @@ from sklearn import preprocessing
 from byhand import normalization as by
 from byhand.backprop import Linear, Sequential, train
 from byhand.initialization import SideBySide, stack
-from byhand.lab import check_layer, relative_error
+from byhand.checks import check_layer, relative_error
 from byhand.losses import CrossEntropyLoss
 
 quick = settings(max_examples=12)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
 import byhand.optimizers
-from byhand.lab import relative_error, tolerance
+from byhand.checks import relative_error, tolerance
 from byhand.optimizers import (SGD, Adadelta, Adagrad, Adam, AdamW, Adamax, CosineAnnealingLR, CosineAnnealingWarmRestarts,
                                ExponentialLR, InverseTimeLR, LambdaLR, LinearLR, Lion, Muon, NAdam, OneCycleLR, RAdam,
                                ReduceLROnPlateau, RMSprop, SequentialLR, StepLR, newton_schulz, sma_length)

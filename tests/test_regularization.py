@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from byhand import regularization as by
 from byhand.backprop import Linear, ReLU, Sequential
 from byhand.initialization import stack
-from byhand.lab import check_layer, digits, relative_error
+from byhand.checks import check_layer, relative_error
+from byhand.lab import digits
 
 quick = settings(max_examples=15)
 SIZE = st.integers(1, 5)

@@ -16,7 +16,8 @@ from nbdev.export import nb_export
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from byhand.backprop import Linear
-from byhand.lab import check_layer, claim
+from byhand.checks import check_layer
+from byhand.experiments import claim
 
 KERNEL = {"name": "python3", "language": "python", "display_name": "Python 3"}
 PATH = Path("book/tiny.ipynb")

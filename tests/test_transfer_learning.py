@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from byhand import transfer_learning as by
 from byhand.backprop import Linear, ReLU, Sequential, train
 from byhand.initialization import SideBySide, stack
-from byhand.lab import relative_error, tolerance
+from byhand.checks import relative_error, tolerance
 from byhand.losses import CrossEntropyLoss
 from byhand.normalization import BatchNorm1d
 from byhand.optimizers import SGD, Adam, AdamW

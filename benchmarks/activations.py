@@ -1,4 +1,6 @@
-"""Activation functions in float32: ours against PyTorch's, and each against ReLU, which is said to be six times faster."""
+"""Activation functions in float32: ours against PyTorch's, and each against ReLU, which
+is said to be six times faster.
+"""
 
 from side_by_side import compare  # first: it sets the number of threads
 
@@ -9,7 +11,8 @@ from byhand import activations, backprop
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)
-NAMES = ["Sigmoid", "Tanh", "Softsign", "ReLU", "LeakyReLU", "ELU", "CELU", "SELU", "Softplus", "SiLU", "GELU", "Mish", "Hardswish"]
+NAMES = ["Sigmoid", "Tanh", "Softsign", "ReLU", "LeakyReLU", "ELU", "CELU", "SELU",
+         "Softplus", "SiLU", "GELU", "Mish", "Hardswish"]
 
 
 def forwards(name, x):
@@ -22,7 +25,8 @@ def forwards(name, x):
 def both_ways(name, x):
     """The forward and backward passes of one function in both libraries."""
     ours = getattr(activations, name, None) or getattr(backprop, name)
-    layer, theirs, tensor = ours(), getattr(torch.nn, name)(), torch.tensor(x, requires_grad=True)
+    layer, theirs, tensor = (ours(), getattr(torch.nn, name)(),
+                             torch.tensor(x, requires_grad=True))
     dy, upstream = np.ones_like(x), torch.ones(len(x))
 
     def by_hand():
@@ -34,10 +38,12 @@ def both_ways(name, x):
 
 print("ours / PyTorch, forward and backward, 100,000 numbers")
 for name in NAMES:
-    compare(name, *both_ways(name, rng.normal(size=100_000).astype(np.float32)), repeats=30)
+    compare(name, *both_ways(name, rng.normal(size=100_000).astype(np.float32)),
+            repeats=30)
 for library, which in (("NumPy", 0), ("PyTorch", 1)):
     for size in (1_000, 100_000, 3_000_000):
         print(f"each / ReLU in {library}, forward, {size:,} numbers")
         x = rng.normal(size=size).astype(np.float32)
         for name in NAMES:
-            compare(name, forwards(name, x)[which], forwards("ReLU", x)[which], repeats=15)
+            compare(name, forwards(name, x)[which], forwards("ReLU", x)[which],
+                    repeats=15)

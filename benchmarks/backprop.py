@@ -1,4 +1,6 @@
-"""A forward and a backward pass of a network 784-width-10 in float64: ours against PyTorch's autograd."""
+"""A forward and a backward pass of a network 784-width-10 in float64: ours against
+PyTorch's autograd.
+"""
 
 from side_by_side import compare  # first: it sets the number of threads
 
@@ -13,8 +15,10 @@ print("ours / PyTorch, forward and backward")
 for width in (32, 128, 512):
     for batch in (10, 100, 1000):
         x, t = rng.random((batch, 784)), rng.random((batch, 10))
-        model, loss = Sequential(Linear(784, width, rng=rng), ReLU(), Linear(width, 10, rng=rng)), MSELoss()
-        theirs = torch.nn.Sequential(torch.nn.Linear(784, width), torch.nn.ReLU(), torch.nn.Linear(width, 10)).double()
+        model, loss = (Sequential(Linear(784, width, rng=rng), ReLU(),
+                                  Linear(width, 10, rng=rng)), MSELoss())
+        theirs = torch.nn.Sequential(torch.nn.Linear(784, width), torch.nn.ReLU(),
+                                     torch.nn.Linear(width, 10)).double()
         inputs, targets = torch.tensor(x), torch.tensor(t)
 
         def ours():

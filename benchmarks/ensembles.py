@@ -1,4 +1,6 @@
-"""Training the members of an ensemble, one after another against all at once, in our own code."""
+"""Training the members of an ensemble, one after another against all at once, in our
+own code.
+"""
 
 from side_by_side import compare  # first: it sets the number of threads
 
@@ -17,15 +19,18 @@ def network(hidden):
 
 
 def epoch(model, loss, x, y):
-    train(model, loss, x, y, lr=1e-3, epochs=1, batch_size=50, rng=np.random.default_rng(0))
+    train(model, loss, x, y, lr=1e-3, epochs=1, batch_size=50,
+          rng=np.random.default_rng(0))
 
 
-print("one after another / all at once, one pass over 300 digits in batches of 50, float64")
+print("one after another / all at once, one pass over 300 digits in batches of 50, "
+      "float64")
 for hidden in (16, 32, 64, 256):
     for members in (5, 10, 100):
         models = [network(hidden) for _ in range(members)]
         together, both = stack(models), SideBySide(CrossEntropyLoss(reduction="sum"))
-        many_x, many_y = np.repeat(x[:, None], members, axis=1), np.repeat(y[:, None], members, axis=1)
+        many_x, many_y = (np.repeat(x[:, None], members, axis=1),
+                          np.repeat(y[:, None], members, axis=1))
         compare(
             f"{members} members, 64-{hidden}-10",
             lambda: [epoch(model, CrossEntropyLoss(), x, y) for model in models],

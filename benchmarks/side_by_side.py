@@ -2,8 +2,10 @@
 
 import os
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-    os.environ[_name] = "1"  # read when NumPy and PyTorch load, so this module is imported first
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+              "VECLIB_MAXIMUM_THREADS"):
+    # read when NumPy and PyTorch load, so this module is imported first
+    os.environ[_name] = "1"
 
 import time
 
@@ -17,7 +19,9 @@ def seconds(run):
 
 
 def compare(name, ours, theirs, repeats=200):
-    """Print and return the median ratio of the seconds of ours to those of theirs over paired repeats."""
+    """Print and return the median ratio of the seconds of ours to those of theirs over
+    paired repeats.
+    """
     for run in (ours, theirs):  # the first runs pay for allocations
         for _ in range(5):
             run()

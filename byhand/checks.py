@@ -2,7 +2,8 @@
 
 # %% auto #0
 __all__ = ['CHECK_SEED', 'numerical_gradient', 'relative_error', 'tolerance', 'write_record', 'resolve_device', 'full_precision',
-           'CheckFailed', 'compare', 'Report', 'check_layer', 'check_loss', 'check_optimizer', 'Caught', 'catches']
+           'CheckFailed', 'compare', 'Report', 'Group', 'group', 'check_layer', 'check_loss', 'check_optimizer',
+           'Caught', 'catches']
 
 # %% ../book/checks.ipynb #c1ab2851
 import copy
@@ -11,8 +12,10 @@ import json
 import math
 import os
 import platform
+import re
 import warnings
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -188,6 +191,9 @@ def compare(quantity, ours, theirs, dtype, limit, *, method="", scale=0.0):
             "dtype": dtype, "asked": asked, "limit": limit, "error": error}
 
 # %% ../book/checks.ipynb #725a7773
+_open_group = ContextVar("open_group", default=None)
+
+
 @dataclass
 class Report:
     """What a check compared: the rows that `compare` returns."""
@@ -196,13 +202,17 @@ class Report:
     theirs: str
     device: str
     rows: list = field(default_factory=list)
+    name: str = ""
 
     def show(self):
-        """Display the table and append what was measured to the record."""
+        """Add it to the open group, append what was measured to the record, return it."""
+        group = _open_group.get()
         for row in self.rows:
             write_record(kind="check", ours=self.ours, theirs=self.theirs,
                          device=self.device, **row)
-        display(self)
+        if group is not None:
+            group.reports.append(self)
+        return self
 
     def _table(self):
         """The heading, then the lines; a column is a dtype or method with its limit,
@@ -237,6 +247,28 @@ class Report:
                  f"<code>{escape(self.theirs)}</code>")
         return (f'<div class="byhand-check"><p class="byhand-title">{title}</p>'
                 f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+@dataclass
+class Group:
+    """The reports of the checks that ran inside `with group(name):`."""
+
+    name: str
+    reports: list = field(default_factory=list)
+
+    def __repr__(self):
+        return "\n".join([f"Checks: {self.name}", *map(repr, self.reports)])
+
+
+@contextmanager
+def group(name):
+    """Checks inside it show as one line, `name`, that opens into a row for each."""
+    token = _open_group.set(reports := Group(name))
+    try:
+        yield reports
+    finally:
+        _open_group.reset(token)
+    display(reports)
 
 # %% ../book/checks.ipynb #eb535869
 CHECK_SEED = 323_533_536
@@ -370,7 +402,7 @@ def _compare_numerically(report, layer, state, inputs, upstream, differentiable,
                                    scale=scale))
 
 # %% ../book/checks.ipynb #bd8cd0a9
-def _check(ours, theirs, inputs, differentiable, device, numerical):
+def _check(ours, theirs, inputs, differentiable, device, numerical, name):
     """Compare a layer, or a loss in the clothes of one, with PyTorch and with finite
     differences.
     """
@@ -378,7 +410,7 @@ def _check(ours, theirs, inputs, differentiable, device, numerical):
     inputs = [np.asarray(x) for x in inputs]
     if not _gradient_names(inputs, differentiable):
         raise TypeError("a check needs an input array of floats to differentiate by")
-    report = Report(_name(ours), _name(theirs), device)
+    report = Report(_name(ours), _name(theirs), device, name=name or _name(ours))
     for dtype in (np.float64, np.float32):
         x = [_cast(value, dtype) for value in inputs]
         layer, state = _copy_as(ours, dtype)
@@ -402,10 +434,10 @@ def _check(ours, theirs, inputs, differentiable, device, numerical):
             np.isfinite(value).all() for value in x):
             _compare_numerically(report, fresh, state, x, upstream, differentiable,
                                  quantities)
-    report.show()
+    return report.show()
 
 
-def check_layer(ours, theirs, *inputs, device="auto", numerical=True):
+def check_layer(ours, theirs, *inputs, name=None, device="auto", numerical=True):
     """Compare a layer with PyTorch, forward and backward, in float64 and float32;
     display a table.
 
@@ -418,7 +450,7 @@ def check_layer(ours, theirs, *inputs, device="auto", numerical=True):
     finite. device: "auto", "cpu" or "cuda". Nothing that is passed is changed. Raises
     CheckFailed, an AssertionError, at the first quantity that disagrees.
     """
-    _check(ours, theirs, inputs, len(inputs), device, numerical)
+    return _check(ours, theirs, inputs, len(inputs), device, numerical, name)
 
 # %% ../book/checks.ipynb #2fdd23c3
 class _LossAsLayer:
@@ -429,7 +461,8 @@ class _LossAsLayer:
         self.__name__ = type(loss).__name__
 
 
-def check_loss(ours, theirs, prediction, target, *, device="auto", numerical=True):
+def check_loss(ours, theirs, prediction, target, *, name=None, device="auto",
+               numerical=True):
     """Compare a loss with PyTorch: its value and the gradient of the prediction, in
     float64 and float32.
 
@@ -437,10 +470,11 @@ def check_loss(ours, theirs, prediction, target, *, device="auto", numerical=Tru
     of the two. prediction is an array of floats; a floating target is given in the
     prediction's dtype, one of integers as it is. The rest is as in check_layer.
     """
-    _check(_LossAsLayer(ours), theirs, (prediction, target), 1, device, numerical)
+    return _check(_LossAsLayer(ours), theirs, (prediction, target), 1, device, numerical,
+                  name)
 
 # %% ../book/checks.ipynb #964bb970
-def check_optimizer(ours, theirs, *, steps=100, device="auto"):
+def check_optimizer(ours, theirs, *, name=None, steps=100, device="auto"):
     """Compare an optimizer with PyTorch's after each of `steps` steps, in float64 and
     float32.
 
@@ -482,8 +516,8 @@ def check_optimizer(ours, theirs, *, steps=100, device="auto"):
                             tensor.detach().cpu().numpy(), dtype, limit)
                     for name, tensor in tensors.items()]
         rows += last
-    Report(type(our_optimizer).__name__, type(their_optimizer).__name__, device,
-           rows).show()
+    ours, theirs = type(our_optimizer).__name__, type(their_optimizer).__name__
+    return Report(ours, theirs, device, rows, name or ours).show()
 
 # %% ../book/checks.ipynb #07160b5d
 @dataclass
@@ -502,7 +536,7 @@ class Caught:
                 f"<p>{escape(self.reason)}</p></div>")
 
 
-def catches(check, broken, *args, **kwargs):
+def catches(check, broken, *args, match="", **kwargs):
     """Assert that check(broken, *args, **kwargs) raises an AssertionError, and display
     why it did.
 
@@ -512,6 +546,8 @@ def catches(check, broken, *args, **kwargs):
     try:
         check(broken, *args, **kwargs)
     except AssertionError as failure:
+        if not re.search(match, str(failure)):
+            raise AssertionError(f"expected a failure that matches {match!r}") from failure
         display(Caught(_name(broken), getattr(failure, "summary", str(failure))))
     else:
         raise AssertionError(

@@ -1,8 +1,11 @@
-"""What several test files use: the notebooks, one test each, the catalogue and the order of the chapters."""
+"""What several test files use: the notebooks, one test each, the catalogue and the
+order of the chapters.
+"""
 
 import os
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read when NumPy and PyTorch load
+# read when NumPy and PyTorch load
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 import re
@@ -13,20 +16,26 @@ import pytest
 import yaml
 from hypothesis import settings
 
-# The same examples in every run, so that a red test is a change's fault; the weekly run, with its seed, draws new ones.
-settings.register_profile("byhand", deadline=None, derandomize="BYHAND_SEED" not in os.environ)
+# The same examples in every run, so that a red test is a change's fault; the weekly
+# run, with its seed, draws new ones.
+settings.register_profile("byhand", deadline=None,
+                          derandomize="BYHAND_SEED" not in os.environ)
 settings.load_profile("byhand")
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted([*ROOT.glob("book/*.ipynb"), *ROOT.glob("book/questions/*.ipynb")])  # not Jupyter's checkpoints
+# not Jupyter's checkpoints
+NOTEBOOKS = sorted([*ROOT.glob("book/*.ipynb"), *ROOT.glob("book/questions/*.ipynb")])
 
 
 def pytest_configure(config):
-    config.option.loadscopereorder = False  # pytest-xdist hands the files out in the order of the next function
+    # pytest-xdist hands the files out in the order of the next function
+    config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items):
-    """The file that takes longest comes first: otherwise one process runs it at the end while the other one has nothing to do."""
+    """The file that takes longest comes first: otherwise one process runs it at the end
+    while the other one has nothing to do.
+    """
     items.sort(key=lambda item: item.path.name != "test_variants.py")
 
 
@@ -40,7 +49,8 @@ def paths():
     return NOTEBOOKS
 
 
-@pytest.fixture(scope="session", params=NOTEBOOKS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.fixture(scope="session", params=NOTEBOOKS,
+                ids=lambda path: str(path.relative_to(ROOT)))
 def path(request):
     """A test that takes it, or `notebook`, runs once for each notebook of the book."""
     return request.param
@@ -53,10 +63,14 @@ def notebook(path):
 
 @pytest.fixture(scope="session")
 def catalogue(root):
-    return yaml.safe_load((root / "book" / "questions.yml").read_text(encoding="utf-8"))["questions"]
+    return yaml.safe_load(
+        (root / "book" / "questions.yml").read_text(encoding="utf-8"))["questions"]
 
 
 @pytest.fixture(scope="session")
 def toc(root):
-    """The pages in reading order, as `_toc.yml` names them: "book/backprop", "book/questions/backprop", …"""
-    return re.findall(r"^[ -]*file: *(\S+)", (root / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    """The pages in reading order, as `_toc.yml` names them: "book/backprop",
+    "book/questions/backprop", …
+    """
+    return re.findall(r"^[ -]*file: *(\S+)",
+                      (root / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,4 +1,6 @@
-"""byhand.activations against PyTorch over shapes, dtypes, parameters and edge values; bad input."""
+"""byhand.activations against PyTorch over shapes, dtypes, parameters and edge values;
+bad input.
+"""
 
 import numpy as np
 import pytest
@@ -8,43 +10,55 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import byhand.activations
-from byhand.activations import (CELU, ELU, GELU, GLU, SELU, Elementwise, Hardswish, LeakyReLU, Maxout, Mish, PReLU, SiLU,
+from byhand.activations import (CELU, ELU, GELU, GLU, SELU, Elementwise, Hardswish,
+                                LeakyReLU, Maxout, Mish, PReLU, SiLU,
                                 Softplus, Softsign, SwiGLU, Swish, Tanh)
 from byhand.checks import check_layer, numerical_gradient
 
 quick = settings(max_examples=8, deadline=None)
 SHAPES = array_shapes(min_dims=1, max_dims=3, max_side=4)
-SMOOTH = {name: getattr(byhand.activations, name) for name in ("Tanh", "Softsign", "Softplus", "SiLU", "GELU", "Mish", "CELU")}
-CORNERED = {name: getattr(byhand.activations, name) for name in ("LeakyReLU", "ELU", "SELU", "Hardswish")}
+SMOOTH = {name: getattr(byhand.activations, name)
+          for name in ("Tanh", "Softsign", "Softplus", "SiLU", "GELU", "Mish", "CELU")}
+CORNERED = {name: getattr(byhand.activations, name)
+            for name in ("LeakyReLU", "ELU", "SELU", "Hardswish")}
 
 
 def with_one(x):
-    """x and a 1, so that the largest value, to which errors are relative, is not tiny itself."""
+    """x and a 1, so that the largest value, to which errors are relative, is not tiny
+    itself.
+    """
     return np.append(x.ravel(), 1.0)
 
 
 @pytest.mark.parametrize("name", SMOOTH | CORNERED)
 @quick
-@given(x=arrays(np.float64, SHAPES, elements=st.floats(-1e4, 1e4, width=32)), near=st.sampled_from([1.0, 1e-3, 1e-6]))
+@given(x=arrays(np.float64, SHAPES, elements=st.floats(-1e4, 1e4, width=32)),
+       near=st.sampled_from([1.0, 1e-3, 1e-6]))
 def test_elementwise(name, x, near):
-    check_layer((SMOOTH | CORNERED)[name](), getattr(torch.nn, name)(), with_one(x * near), device="cpu", numerical=False)
+    check_layer((SMOOTH | CORNERED)[name](), getattr(torch.nn, name)(),
+                with_one(x * near), device="cpu", numerical=False)
 
 
 @pytest.mark.parametrize("name", SMOOTH | CORNERED)
 def test_edges(name):
     layer, theirs = (SMOOTH | CORNERED)[name](), getattr(torch.nn, name)()
-    check_layer(layer, theirs, np.array([0.0, -0.0, 1.0, 3.0, -3.0, 20.0, 88.8, -104.0, 709.8, -745.2, 1e4, -1e4]), device="cpu", numerical=False)
+    check_layer(layer, theirs,
+                np.array([0.0, -0.0, 1.0, 3.0, -3.0, 20.0, 88.8, -104.0, 709.8, -745.2,
+                          1e4, -1e4]), device="cpu", numerical=False)
     ends = np.array([-np.inf, np.inf, np.nan])
     with np.errstate(invalid="ignore"):
         for dtype, kind in ((np.float64, torch.float64), (np.float32, torch.float32)):
-            y, expected = layer.forward(ends.astype(dtype)), theirs(torch.tensor(ends, dtype=kind)).numpy()
+            y, expected = (layer.forward(ends.astype(dtype)),
+                           theirs(torch.tensor(ends, dtype=kind)).numpy())
             if name == "GELU":  # at infinity PyTorch's answer depends on the dtype
                 y, expected = y[[0, 2]], expected[[0, 2]]
-            np.testing.assert_allclose(y, expected, rtol=1e-6 if dtype == np.float32 else 1e-14)
+            np.testing.assert_allclose(y, expected,
+                                       rtol=1e-6 if dtype == np.float32 else 1e-14)
             assert y.dtype == dtype
 
 
-@pytest.mark.parametrize("layer", [kind() for kind in SMOOTH.values()] + [GELU("tanh"), Swish(2.0)], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("layer", [kind() for kind in SMOOTH.values()] + [
+    GELU("tanh"), Swish(2.0)], ids=lambda layer: type(layer).__name__)
 @quick
 @given(x=st.floats(-8, 8))
 def test_slopes_against_differences(layer, x):
@@ -52,39 +66,47 @@ def test_slopes_against_differences(layer, x):
     layer.forward(point)
     expected = numerical_gradient(lambda value: float(layer.forward(value)[0]), point)
     layer.forward(point)
-    np.testing.assert_allclose(layer.backward(np.ones(1)), expected, atol=1e-5)  # softsign and CELU have a corner in their slope at 0
+    # softsign and CELU have a corner in their slope at 0
+    np.testing.assert_allclose(layer.backward(np.ones(1)), expected, atol=1e-5)
 
 
 @quick
 @given(arrays(np.float64, SHAPES, elements=st.floats(-40, 40)), st.floats(0.05, 4))
 def test_parameters(x, value):
     x, f = with_one(x), torch.nn
-    single = float(np.float32(value))  # the backward pass of PyTorch's CELU rounds alpha to float32
+    # the backward pass of PyTorch's CELU rounds alpha to float32
+    single = float(np.float32(value))
     for ours, theirs in (
-        (LeakyReLU(value), f.LeakyReLU(value)), (ELU(value), f.ELU(value)), (CELU(single), f.CELU(single)),
-        (Softplus(value, 10.0), f.Softplus(value, 10.0)), (GELU("tanh"), f.GELU("tanh")),
+        (LeakyReLU(value), f.LeakyReLU(value)), (ELU(value), f.ELU(value)),
+        (CELU(single), f.CELU(single)),
+        (Softplus(value, 10.0), f.Softplus(value, 10.0)),
+        (GELU("tanh"), f.GELU("tanh")),
         (Swish(value), lambda t: t * torch.sigmoid(value * t)),
     ):
         check_layer(ours, theirs, x, device="cpu", numerical=False)
 
 
 @quick
-@given(st.integers(1, 5), st.integers(2, 4), st.integers(0, 2), st.floats(-2, 2), st.integers(0, 99))
+@given(st.integers(1, 5), st.integers(2, 4), st.integers(0, 2), st.floats(-2, 2),
+       st.integers(0, 99))
 def test_prelu(n, channels, more, init, seed):
     x = np.random.default_rng(seed).normal(size=(n, channels, *[3] * more))
     for count in (1, channels):
-        check_layer(PReLU(count, init), torch.nn.PReLU(count, init), x, device="cpu", numerical=False)
+        check_layer(PReLU(count, init), torch.nn.PReLU(count, init), x, device="cpu",
+                    numerical=False)
 
 
 @quick
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
 def test_several_inputs(n, m, k, seed):
     x = np.random.default_rng(seed).normal(scale=3, size=(n, m * k))
-    check_layer(Maxout(k), lambda t: t.unflatten(1, (m, k)).max(dim=2).values, x, device="cpu")
+    check_layer(Maxout(k), lambda t: t.unflatten(1, (m, k)).max(dim=2).values, x,
+                device="cpu")
     x = np.random.default_rng(seed).normal(scale=3, size=(2 * n, 2 * m, 2 * k))
     for dim in (0, 1, -1):
         check_layer(GLU(dim), torch.nn.GLU(dim), x, device="cpu", numerical=False)
-        check_layer(SwiGLU(dim), lambda t, d=dim: torch.nn.functional.silu(t.chunk(2, d)[0]) * t.chunk(2, d)[1], x, device="cpu", numerical=False)
+        check_layer(SwiGLU(dim), lambda t, d=dim: torch.nn.functional.silu(
+            t.chunk(2, d)[0]) * t.chunk(2, d)[1], x, device="cpu", numerical=False)
 
 
 def test_float64_parameters_leave_float32_alone():
@@ -107,7 +129,8 @@ def test_selu_keeps_mean_and_variance():
     assert abs(y.mean()) < 5e-3 and abs(y.var() - 1) < 1e-2
 
 
-LAYERS = [Tanh(), Softsign(), LeakyReLU(), ELU(), CELU(), SELU(), Softplus(), SiLU(), GELU(), Mish(), Hardswish(), PReLU(), Maxout(), GLU(), SwiGLU()]
+LAYERS = [Tanh(), Softsign(), LeakyReLU(), ELU(), CELU(), SELU(), Softplus(), SiLU(),
+          GELU(), Mish(), Hardswish(), PReLU(), Maxout(), GLU(), SwiGLU()]
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
@@ -159,4 +182,5 @@ def test_the_base_needs_only_value_and_slope():
         def slope(self, x, y):
             return 2 * x
 
-    check_layer(Square(), torch.square, np.random.default_rng(0).normal(size=(3, 2)), device="cpu")
+    check_layer(Square(), torch.square, np.random.default_rng(0).normal(size=(3, 2)),
+                device="cpu")

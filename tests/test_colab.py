@@ -1,7 +1,9 @@
-"""A notebook as Colab opens it: alone, in an environment without the library, which it installs itself.
+"""A notebook as Colab opens it: alone, in an environment without the library, which it
+installs itself.
 
-The environment is fresh and holds only what Colab brings. The address that the notebook installs from leads, by git's own
-`insteadOf`, to a repository made from this working tree; everything else is what a reader of the page would get.
+The environment is fresh and holds only what Colab brings. The address that the notebook
+installs from leads, by git's own `insteadOf`, to a repository made from this working
+tree; everything else is what a reader of the page would get.
 """
 
 import hashlib
@@ -18,10 +20,11 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 
-COLAB = ["numpy", "scipy", "pandas", "torch", "matplotlib", "scikit-learn", "ipywidgets", "ipykernel", "pyyaml"]
+COLAB = ["numpy", "scipy", "pandas", "torch", "matplotlib", "scikit-learn",
+         "ipywidgets", "ipykernel", "pyyaml"]
 PROBE = """
 import hashlib, importlib.resources, json, sys
-import byhand, byhand.lab
+import byhand, byhand.experiments
 catalogue = importlib.resources.files("byhand") / "questions.yml"
 print(json.dumps({
     "prefix": sys.prefix,
@@ -30,12 +33,14 @@ print(json.dumps({
 }))
 """
 
-pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="pip needs git to install from a repository")
+pytestmark = pytest.mark.skipif(shutil.which("git") is None,
+                                reason="pip needs git to install from a repository")
 
 
 def say(*command, **keywords):
     """Run a command to its end, and return what it said; if it fails, show that."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **keywords)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, **keywords)
     assert done.returncode == 0, f"{command}: {done.stdout}"
     return done.stdout
 
@@ -46,8 +51,10 @@ def environment(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("colab")
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    # at the versions of requirements.txt: what Colab has differs, and pyproject.toml leaves room for it
-    say(str(python), "-m", "pip", "install", "--no-compile", "-c", str(root / "requirements.txt"), *COLAB)
+    # at the versions of requirements.txt: what Colab has differs, and pyproject.toml
+    # leaves room for it
+    say(str(python), "-m", "pip", "install", "--no-compile", "-c",
+        str(root / "requirements.txt"), *COLAB)
     yield python
     shutil.rmtree(folder)  # a gigabyte, and pytest would keep three
 
@@ -56,12 +63,14 @@ def environment(root, tmp_path_factory):
 def published(root, tmp_path_factory):
     """A repository whose one commit is this working tree."""
     folder = tmp_path_factory.mktemp("published")
-    names = say("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=root).split("\0")
+    names = say("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard",
+                cwd=root).split("\0")
     for name in names:
         if name and (root / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, folder / name)
-    who = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "core.autocrlf=false"]
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c",
+           "core.autocrlf=false"]
     say("git", "init", "--quiet", "--initial-branch=main", cwd=folder)
     say("git", "add", "--all", "--force", cwd=folder)
     say("git", *who, "commit", "--quiet", "--message", "The working tree", cwd=folder)
@@ -70,9 +79,13 @@ def published(root, tmp_path_factory):
 
 @pytest.fixture
 def kernel_manager(root, environment, published, tmp_path, monkeypatch):
-    """Starts kernels of that environment, which know nothing of this checkout but the redirected address."""
-    address = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
-    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "GIT_DIR", "GIT_WORK_TREE", "BYHAND_RECORD"):
+    """Starts kernels of that environment, which know nothing of this checkout but the
+    redirected address.
+    """
+    address = yaml.safe_load(
+        (root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "GIT_DIR", "GIT_WORK_TREE",
+                 "BYHAND_RECORD"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
@@ -81,16 +94,19 @@ def kernel_manager(root, environment, published, tmp_path, monkeypatch):
 
     manager = AsyncKernelManager()
     manager._kernel_spec = KernelSpec(
-        argv=[str(environment), "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="Colab", language="python"
+        argv=[str(environment), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        display_name="Colab", language="python"
     )
     return manager
 
 
 def versions(python):
-    return {entry["name"].lower(): entry["version"] for entry in json.loads(say(str(python), "-m", "pip", "list", "--format", "json"))}
+    return {entry["name"].lower(): entry["version"] for entry in json.loads(
+        say(str(python), "-m", "pip", "list", "--format", "json"))}
 
 
-def test_a_notebook_installs_the_library_and_runs(root, environment, kernel_manager, tmp_path):
+def test_a_notebook_installs_the_library_and_runs(
+    root, environment, kernel_manager, tmp_path):
     before = versions(environment)
     assert "byhand" not in before
 
@@ -100,16 +116,20 @@ def test_a_notebook_installs_the_library_and_runs(root, environment, kernel_mana
     notebook.cells.append(nbformat.v4.new_code_cell(PROBE))
     empty = tmp_path / "content"
     empty.mkdir()
-    NotebookClient(notebook, km=kernel_manager, timeout=300, resources={"metadata": {"path": str(empty)}}).execute()
+    NotebookClient(notebook, km=kernel_manager, timeout=300,
+                   resources={"metadata": {"path": str(empty)}}).execute()
 
-    assert [cell.get("execution_count") for cell in notebook.cells[:-1]] == stored, "not every cell ran"
+    assert [cell.get("execution_count")
+            for cell in notebook.cells[:-1]] == stored, "not every cell ran"
     probe = json.loads(notebook.cells[-1].outputs[0].text)
     prefix = environment.parents[1]
     assert os.path.samefile(probe["prefix"], prefix)
     assert len(probe["modules"]) >= 2
     for module in probe["modules"]:
-        assert "site-packages" in module and os.path.realpath(module).startswith(os.path.realpath(prefix)), module
-    assert probe["catalogue"] == hashlib.sha256((root / "book" / "questions.yml").read_bytes()).hexdigest()
+        assert "site-packages" in module and os.path.realpath(module).startswith(
+            os.path.realpath(prefix)), module
+    assert (probe["catalogue"] == hashlib.sha256(
+        (root / "book" / "questions.yml").read_bytes()).hexdigest())
     assert not list(empty.iterdir()), "the notebook leaves files where it is run"
 
     after = versions(environment)

@@ -1,4 +1,6 @@
-"""Descent, Hessians and L-BFGS against formulas and PyTorch, over shapes, dtypes and edge values."""
+"""Descent, Hessians and L-BFGS against formulas and PyTorch, over shapes, dtypes and
+edge values.
+"""
 
 import math
 
@@ -6,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from byhand.backprop import Linear, MSELoss, ReLU, Sequential
-from byhand.gradient_descent import (LBFGS, Trial, cubic_minimizer, descend, flatten, lr_range_test, numerical_hessian,
+from byhand.gradient_descent import (LBFGS, Trial, cubic_minimizer, descend, flatten,
+                                     lr_range_test, numerical_hessian,
                                      objective, strong_wolfe, two_loop, unflatten)
 from byhand.checks import relative_error
 from hypothesis import given, settings
@@ -20,7 +23,8 @@ def quadratic(seed, n, dtype=np.float64):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(n, n))
     A = root @ root.T / n + 0.5 * np.eye(n)
-    return A.astype(dtype), rng.normal(size=n).astype(dtype), rng.normal(size=n).astype(dtype)
+    return (A.astype(dtype), rng.normal(size=n).astype(dtype),
+            rng.normal(size=n).astype(dtype))
 
 
 @few
@@ -31,22 +35,27 @@ def test_descend_is_torch_sgd(seed, n, steps, dtype):
     optimizer = torch.optim.SGD([tensor], lr=0.1)
     path = descend(lambda x: A @ x - b, x, 0.1, steps)
     for point in path[:-1]:
-        assert relative_error(point, tensor.detach().numpy()) < 1e5 * np.finfo(dtype).eps
+        assert (relative_error(point,
+                               tensor.detach().numpy()) < 1e5 * np.finfo(dtype).eps)
         tensor.grad = torch.tensor(A) @ tensor.detach() - torch.tensor(b)
         optimizer.step()
     assert relative_error(path[-1], tensor.detach().numpy()) < 1e5 * np.finfo(dtype).eps
-    assert path.shape == (steps + 1, n) and path.dtype == dtype and np.array_equal(x, kept)
+    assert (path.shape == (steps + 1, n) and path.dtype == dtype
+            and np.array_equal(x, kept))
 
 
 @few
-@given(seeds, st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=1, max_size=4), dtypes)
+@given(seeds, st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=1, max_size=4),
+       dtypes)
 def test_flatten_and_back(seed, shapes, dtype):
     rng = np.random.default_rng(seed)
-    arrays = {str(i): rng.normal(size=shape).astype(dtype) for i, shape in enumerate(shapes)}
+    arrays = {str(i): rng.normal(size=shape).astype(dtype)
+              for i, shape in enumerate(shapes)}
     vector = flatten(arrays)
     back = unflatten(vector, arrays)
     assert vector.dtype == dtype and back.keys() == arrays.keys()
-    assert all(np.array_equal(back[name], value) and back[name].shape == value.shape for name, value in arrays.items())
+    assert all(np.array_equal(back[name], value) and back[name].shape == value.shape
+               for name, value in arrays.items())
     with pytest.raises(ValueError, match="vector must have the shape"):
         unflatten(np.zeros(vector.size + 1), arrays)
 
@@ -57,7 +66,8 @@ def test_hessian_of_a_quartic(seed, n, dtype):
     A, _, x = quadratic(seed, n, dtype)
     hessian = numerical_hessian(lambda x: A @ x + x**3, x)
     assert hessian.dtype == dtype and np.array_equal(hessian, hessian.T)
-    assert relative_error(hessian, A + np.diag(3 * x**2)) < (1e-7 if dtype == np.float64 else 0.05)
+    assert (relative_error(hessian, A + np.diag(3 * x**2))
+            < (1e-7 if dtype == np.float64 else 0.05))
 
 
 @few
@@ -80,15 +90,19 @@ def test_two_loop_is_the_product_with_the_matrix(seed, n, m, scale):
 @few
 @given(st.floats(-3, 3), st.floats(0.1, 4), st.floats(-2, 2), st.floats(0.1, 3))
 def test_cubic_minimizer(minimum, width, shift, stretch):
-    """(t - minimum)^2 (t - minimum + 3 width) rises from its minimum; the interval holds it."""
+    """(t - minimum)^2 (t - minimum + 3 width) rises from its minimum; the interval
+    holds it.
+    """
 
     def cubic(t):
         u = t - minimum
-        return Trial(t, stretch * u * u * (u + 3 * width) + shift, stretch * (3 * u * u + 6 * width * u))
+        return Trial(t, stretch * u * u * (u + 3 * width) + shift,
+                     stretch * (3 * u * u + 6 * width * u))
 
     a, b = cubic(minimum - width), cubic(minimum + 2 * width)
     for ends in ((a, b), (b, a)):
-        assert math.isclose(cubic_minimizer(*ends, a.t, b.t), minimum, rel_tol=1e-6, abs_tol=1e-6)
+        assert math.isclose(cubic_minimizer(*ends, a.t, b.t), minimum, rel_tol=1e-6,
+                            abs_tol=1e-6)
 
 
 @few
@@ -97,24 +111,32 @@ def test_strong_wolfe_meets_both_conditions(seed, first, c2):
     a, b, c = np.random.default_rng(seed).uniform(0.2, 2, size=3)
 
     def phi(t):
-        return Trial(t, math.cos(3 * b * t) * a + c * t * t / 10 - t, -3 * a * b * math.sin(3 * b * t) + c * t / 5 - 1)
+        return Trial(t, math.cos(3 * b * t) * a + c * t * t / 10 - t,
+                     -3 * a * b * math.sin(3 * b * t) + c * t / 5 - 1)
 
     zero = phi(0.0)
     found, evaluations = strong_wolfe(phi, first, zero, c2=c2, max_ls=60)
-    assert found.value <= zero.value + 1e-4 * found.t * zero.slope and abs(found.slope) <= c2 * abs(zero.slope)
+    assert (found.value <= zero.value + 1e-4 * found.t * zero.slope
+            and abs(found.slope) <= c2 * abs(zero.slope))
     assert 1 <= evaluations <= 61
 
 
 @settings(max_examples=40, deadline=None)
-@given(seeds, st.integers(1, 8), st.sampled_from([None, "strong_wolfe"]), st.integers(1, 8), st.sampled_from([None, 1, 4]), st.sampled_from([1, 3, 100]),
+@given(seeds, st.integers(1, 8), st.sampled_from([None, "strong_wolfe"]),
+       st.integers(1, 8), st.sampled_from([None, 1, 4]), st.sampled_from([1, 3, 100]),
        st.sampled_from([0.3, 1, 2.5]))
 def test_lbfgs_is_torch_s(seed, n, line_search, max_iter, max_eval, history_size, lr):
-    """On a quadratic plus quartic: the same points, the same number of evaluations, call by call."""
+    """On a quadratic plus quartic: the same points, the same number of evaluations,
+    call by call.
+    """
     if line_search is None:
-        lr = min(lr, 0.5)  # a long step without a search leaves to infinity, where rounding decides
+        # a long step without a search leaves to infinity, where rounding decides
+        lr = min(lr, 0.5)
     A, b, start = quadratic(seed, n)
-    settings_ = dict(lr=lr, max_iter=max_iter, max_eval=max_eval, history_size=history_size, line_search_fn=line_search)
-    params, tensor, calls = {"x": start.copy()}, torch.tensor(start, requires_grad=True), []
+    settings_ = dict(lr=lr, max_iter=max_iter, max_eval=max_eval,
+                     history_size=history_size, line_search_fn=line_search)
+    params, tensor, calls = ({"x": start.copy()},
+                             torch.tensor(start, requires_grad=True), [])
     array = params["x"]
     ours, theirs = LBFGS(params, **settings_), torch.optim.LBFGS([tensor], **settings_)
 
@@ -124,7 +146,8 @@ def test_lbfgs_is_torch_s(seed, n, line_search, max_iter, max_eval, history_size
 
     def their_closure():
         theirs.zero_grad()
-        loss = 0.5 * tensor @ torch.tensor(A) @ tensor - torch.tensor(b) @ tensor + (tensor**4).sum() / 40
+        loss = (0.5 * tensor @ torch.tensor(A) @ tensor - torch.tensor(b) @ tensor
+                + (tensor**4).sum() / 40)
         loss.backward()
         calls.append(loss)
         return loss
@@ -146,36 +169,45 @@ def test_lbfgs_keeps_the_dtype_and_finds_the_minimum(dtype):
     params = {"x": start.copy()}
     optimizer = LBFGS(params, line_search_fn="strong_wolfe")
     for _ in range(3):
-        optimizer.step(lambda: (float(0.5 * params["x"] @ A @ params["x"] - b @ params["x"]), {"x": A @ params["x"] - b}))
+        optimizer.step(lambda: (float(0.5 * params["x"] @ A @ params["x"]
+                                      - b @ params["x"]), {"x": A @ params["x"] - b}))
     assert params["x"].dtype == dtype
-    assert relative_error(params["x"], np.linalg.solve(A, b)) < 1e-3  # it stops where the loss changes by less than 1e-9
+    # it stops where the loss changes by less than 1e-9
+    assert relative_error(params["x"], np.linalg.solve(A, b)) < 1e-3
 
 
 @few
 @given(seeds, dtypes)
 def test_objective_leaves_the_model_alone(seed, dtype):
     rng = np.random.default_rng(seed)
-    model = Sequential(Linear(3, 4, rng=rng, dtype=dtype), ReLU(), Linear(4, 2, rng=rng, dtype=dtype))
+    model = Sequential(Linear(3, 4, rng=rng, dtype=dtype), ReLU(),
+                       Linear(4, 2, rng=rng, dtype=dtype))
     x, y = rng.normal(size=(5, 3)).astype(dtype), rng.normal(size=(5, 2)).astype(dtype)
     before = flatten(model.params)
     value, gradient = objective(model, MSELoss(), x, y)(before + dtype(0.1))
     assert np.array_equal(flatten(model.params), before) and gradient.dtype == dtype
-    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)).to(torch.tensor(x).dtype)
-    module.load_state_dict({name: torch.tensor(part) for name, part in unflatten(before + dtype(0.1), model.params).items()})
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(),
+                                 torch.nn.Linear(4, 2)).to(torch.tensor(x).dtype)
+    module.load_state_dict({name: torch.tensor(part) for name, part in unflatten(
+        before + dtype(0.1), model.params).items()})
     loss = torch.nn.functional.mse_loss(module(torch.tensor(x)), torch.tensor(y))
     loss.backward()
     limit = 100 * float(np.finfo(dtype).eps)
     assert math.isclose(value, float(loss.detach()), rel_tol=limit)
-    assert relative_error(gradient, np.concatenate([p.grad.numpy().ravel() for p in module.parameters()])) < limit
+    assert (relative_error(gradient, np.concatenate(
+        [p.grad.numpy().ravel() for p in module.parameters()])) < limit)
 
 
 def test_lr_range_test_ends_with_infinity_and_spares_the_model():
     rng = np.random.default_rng(0)
-    model, x, y = Sequential(Linear(3, 2, rng=rng)), rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
+    model, x, y = (Sequential(Linear(3, 2, rng=rng)), rng.normal(size=(20, 3)),
+                   rng.normal(size=(20, 2)))
     before = flatten(model.params)
-    losses = lr_range_test(model, MSELoss(), x, y, lrs=np.geomspace(1e-3, 1e3, 60), batch_size=5, rng=rng)
+    losses = lr_range_test(model, MSELoss(), x, y, lrs=np.geomspace(1e-3, 1e3, 60),
+                           batch_size=5, rng=rng)
     assert np.array_equal(flatten(model.params), before) and losses.shape == (60,)
-    assert np.isfinite(losses[0]) and losses[-1] == np.inf and np.all(np.diff(np.isinf(losses).astype(int)) >= 0)
+    assert (np.isfinite(losses[0]) and losses[-1] == np.inf
+            and np.all(np.diff(np.isinf(losses).astype(int)) >= 0))
 
 
 def test_hessian_of_a_gradient_that_uses_one_array_again():
@@ -191,7 +223,9 @@ def test_hessian_of_a_gradient_that_uses_one_array_again():
 def test_lr_range_test_of_an_infinite_first_loss_is_infinite():
     rng = np.random.default_rng(0)
     with np.errstate(all="ignore"):
-        losses = lr_range_test(Sequential(Linear(1, 1, rng=rng)), MSELoss(), np.full((4, 1), 1e200), np.zeros((4, 1)), lrs=[1e-3, 1e-2], batch_size=2, rng=rng)
+        losses = lr_range_test(Sequential(Linear(1, 1, rng=rng)), MSELoss(),
+                               np.full((4, 1), 1e200), np.zeros((4, 1)),
+                               lrs=[1e-3, 1e-2], batch_size=2, rng=rng)
     assert np.all(losses == np.inf)
 
 
@@ -213,14 +247,21 @@ def test_bad_input_is_refused():
         (ValueError, lambda: LBFGS({"x": x}, history_size=0)),
         (ValueError, lambda: LBFGS({"x": x}, line_search_fn="armijo")),
         (ValueError, lambda: LBFGS({"x": x}).step(lambda: (0.0, {"x": np.zeros(3)}))),
-        (TypeError, lambda: LBFGS({"x": x}).step(lambda: (0.0, {"x": np.zeros(2, dtype=np.float32)}))),
+        (TypeError, lambda: LBFGS({"x": x}).step(
+            lambda: (0.0, {"x": np.zeros(2, dtype=np.float32)}))),
         (ValueError, lambda: LBFGS({"x": x}).step(lambda: (0.0, {}))),
-        (ValueError, lambda: strong_wolfe(lambda t: Trial(t, t, 1.0), 1.0, Trial(0.0, 0.0, 1.0))),
-        (ValueError, lambda: strong_wolfe(lambda t: Trial(t, -t, -1.0), 0.0, Trial(0.0, 0.0, -1.0))),
-        (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(4), lrs=[0.1, 0.01], batch_size=2, rng=None)),
-        (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(4), lrs=[0.1], batch_size=5, rng=None)),
-        (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(4), lrs=[0.1, math.inf], batch_size=2, rng=None)),
-        (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(3), lrs=[0.1], batch_size=2, rng=None)),
+        (ValueError,
+         lambda: strong_wolfe(lambda t: Trial(t, t, 1.0), 1.0, Trial(0.0, 0.0, 1.0))),
+        (ValueError, lambda: strong_wolfe(
+            lambda t: Trial(t, -t, -1.0), 0.0, Trial(0.0, 0.0, -1.0))),
+        (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(4),
+                                           lrs=[0.1, 0.01], batch_size=2, rng=None)),
+        (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(4),
+                                           lrs=[0.1], batch_size=5, rng=None)),
+        (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(
+            4), lrs=[0.1, math.inf], batch_size=2, rng=None)),
+        (ValueError, lambda: lr_range_test(None, None, np.zeros((4, 1)), np.zeros(3),
+                                           lrs=[0.1], batch_size=2, rng=None)),
     ]:
         with pytest.raises(error):
             call()

@@ -39,20 +39,24 @@ from byhand.losses import CrossEntropyLoss
 shapes = st.lists(st.integers(1, 7), min_size=2, max_size=4).map(tuple)
 dtypes = st.sampled_from(["float64", "float32"])
 gains = st.floats(0.1, 5)
-NONLINEARITIES = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu", "conv1d", "conv2d", "conv3d"]
+NONLINEARITIES = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu", "conv1d",
+                  "conv2d", "conv3d"]
 
 
 class TorchDraws:
     """Stands in for a NumPy generator and draws what torch draws."""
 
     def __init__(self, seed, dtype):
-        self.generator, self.dtype = torch.Generator().manual_seed(seed), getattr(torch, dtype)
+        self.generator, self.dtype = (torch.Generator().manual_seed(seed),
+                                      getattr(torch, dtype))
 
     def normal(self, size):
-        return torch.empty(size, dtype=self.dtype).normal_(generator=self.generator).double().numpy()
+        return torch.empty(size, dtype=self.dtype).normal_(
+            generator=self.generator).double().numpy()
 
     def uniform(self, low, high, size):
-        return low + (high - low) * torch.empty(size, dtype=self.dtype).uniform_(generator=self.generator).double().numpy()
+        return (low + (high - low) * torch.empty(size, dtype=self.dtype).uniform_(
+            generator=self.generator).double().numpy())
 
 
 def agree(ours, theirs, shape, dtype, **arguments):
@@ -69,7 +73,8 @@ def test_xavier(shape, dtype, gain):
     agree(xavier_uniform, torch.nn.init.xavier_uniform_, shape, dtype, gain=gain)
 
 
-@given(shapes, dtypes, st.floats(0, 3), st.sampled_from(["fan_in", "fan_out"]), st.sampled_from(NONLINEARITIES))
+@given(shapes, dtypes, st.floats(0, 3), st.sampled_from(["fan_in", "fan_out"]),
+       st.sampled_from(NONLINEARITIES))
 def test_kaiming(shape, dtype, a, mode, nonlinearity):
     arguments = {"a": a, "mode": mode, "nonlinearity": nonlinearity}
     agree(kaiming_normal, torch.nn.init.kaiming_normal_, shape, dtype, **arguments)
@@ -86,44 +91,54 @@ def test_plain_distributions(shape, dtype, start, length):
 @given(shapes, gains)
 def test_orthogonal(shape, gain):
     agree(orthogonal, torch.nn.init.orthogonal_, shape, "float64", gain=gain)
-    q = orthogonal(shape, np.random.default_rng(0), gain, np.float32).reshape(shape[0], -1)
+    q = orthogonal(shape, np.random.default_rng(0), gain,
+                   np.float32).reshape(shape[0], -1)
     gram = q @ q.T if q.shape[0] <= q.shape[1] else q.T @ q
     assert q.dtype == np.float32
     assert relative_error(gram, gain**2 * np.eye(len(gram))) < 1e-5
 
 
-@pytest.mark.parametrize("nonlinearity", [*NONLINEARITIES, "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"])
+@pytest.mark.parametrize("nonlinearity", [*NONLINEARITIES, "conv_transpose1d",
+                                          "conv_transpose2d", "conv_transpose3d"])
 @pytest.mark.parametrize("param", [None, 0, 1, 0.3, math.sqrt(5)])
 def test_gains(nonlinearity, param):
-    assert calculate_gain(nonlinearity, param) == pytest.approx(torch.nn.init.calculate_gain(nonlinearity, param), rel=1e-15)
+    assert (calculate_gain(nonlinearity, param) == pytest.approx(
+        torch.nn.init.calculate_gain(nonlinearity, param), rel=1e-15))
 
 
 @given(shapes, dtypes)
 def test_lecun_is_kaiming_with_gain_1(shape, dtype):
-    for ours, other in ((lecun_normal, kaiming_normal), (lecun_uniform, kaiming_uniform)):
-        a, b = (f(shape, np.random.default_rng(1), dtype=np.dtype(dtype), **k) for f, k in ((ours, {}), (other, {"nonlinearity": "linear"})))
+    for ours, other in ((lecun_normal, kaiming_normal),
+                        (lecun_uniform, kaiming_uniform)):
+        a, b = (f(shape, np.random.default_rng(1), dtype=np.dtype(dtype), **k)
+                for f, k in ((ours, {}), (other, {"nonlinearity": "linear"})))
         assert a.dtype == dtype
         np.testing.assert_array_equal(a, b)
 
 
 @settings(max_examples=25)
-@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e3), st.floats(-30, 30), st.floats(0.01, 10), dtypes)
+@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e3), st.floats(-30, 30),
+       st.floats(0.01, 10), dtypes)
 def test_truncated_normal_stays_within(mean, std, low, length, dtype):
     a, b = mean + low * std, mean + (low + length) * std
     with np.errstate(all="raise", under="ignore"):
-        w = trunc_normal((200, 5), np.random.default_rng(2), mean, std, a, b, np.dtype(dtype))
+        w = trunc_normal((200, 5), np.random.default_rng(2), mean, std, a, b,
+                         np.dtype(dtype))
     slack = 1e-6 * max(abs(a), abs(b)) if dtype == "float32" else 0
     assert w.dtype == dtype
     assert np.all((a - slack <= w) & (w <= b + slack))
     if dtype == "float64":
         u = np.ravel((w - mean) / std)
-        assert abs(u.mean() - stats.truncnorm(low, low + length).mean()) < 6 * u.std() / math.sqrt(u.size)
+        assert (abs(u.mean() - stats.truncnorm(low, low + length).mean())
+                < 6 * u.std() / math.sqrt(u.size))
 
 
 @settings(max_examples=10)
-@given(st.sampled_from([xavier_normal, xavier_uniform, kaiming_normal, kaiming_uniform, lecun_normal, lecun_uniform]), st.integers(0, 99))
+@given(st.sampled_from([xavier_normal, xavier_uniform, kaiming_normal, kaiming_uniform,
+                        lecun_normal, lecun_uniform]), st.integers(0, 99))
 def test_variance_with_numpy_s_generator(initializer, seed):
-    expected = {"xavier": 2 / 900, "kaiming": 2 / 300, "lecun": 1 / 300}[initializer.__name__.split("_")[0]]
+    expected = {"xavier": 2 / 900, "kaiming": 2 / 300,
+                "lecun": 1 / 300}[initializer.__name__.split("_")[0]]
     squares = initializer((600, 300), np.random.default_rng(seed)) ** 2
     error = squares.std() / math.sqrt(squares.size)
     assert abs(squares.mean() - expected) < 6 * error
@@ -134,7 +149,8 @@ def test_gaussian_mean():
     for power, moment in ((0, 1), (2, 1), (4, 3), (6, 15)):
         assert gaussian_mean(lambda u: u**power) == pytest.approx(moment, rel=1e-12)
     for edge in np.linspace(-3, 3, 50):
-        assert gaussian_mean(lambda u: np.where(u > edge, 1.0, 0.0)) == pytest.approx(stats.norm.sf(edge), abs=4e-4)
+        assert (gaussian_mean(lambda u: np.where(u > edge, 1.0, 0.0))
+                == pytest.approx(stats.norm.sf(edge), abs=4e-4))
 
 
 @given(st.floats(0.1, 4), st.floats(0, 2), st.floats(0.1, 3))
@@ -149,12 +165,16 @@ def test_mean_field_of_relu(weight_var, bias_var, moment):
 
 def test_initialize_and_lsuv_leave_the_model_alone():
     rng = np.random.default_rng(3)
-    model = Sequential(Linear(6, 8, rng=rng, dtype=np.float32), Tanh(), Linear(8, 5, rng=rng, dtype=np.float32))
-    before, x = {name: value.copy() for name, value in model.params.items()}, rng.normal(3, 2, size=(50, 6)).astype(np.float32)
-    given, states = x.copy(), [initialize(model, kaiming_normal, rng, bias=0.5), lsuv(model, x, rng)]
+    model = Sequential(Linear(6, 8, rng=rng, dtype=np.float32), Tanh(),
+                       Linear(8, 5, rng=rng, dtype=np.float32))
+    before, x = ({name: value.copy() for name, value in model.params.items()},
+                 rng.normal(3, 2, size=(50, 6)).astype(np.float32))
+    given, states = (x.copy(), [initialize(model, kaiming_normal, rng, bias=0.5),
+                                lsuv(model, x, rng)])
     np.testing.assert_array_equal(x, given)
     for state in states:
-        assert all(np.array_equal(value, before[name]) for name, value in model.params.items())
+        assert all(np.array_equal(value, before[name])
+                   for name, value in model.params.items())
         assert all(value.dtype == np.float32 for value in state.values())
     assert np.all(states[0]["0.bias"] == 0.5)
     model.load_state(states[1])
@@ -180,25 +200,33 @@ def test_lsuv_suits_load_state_with_buffers():
     model.load_state(state)
 
 
-@pytest.mark.parametrize(["n", "s", "d", "m"], [(5, 3, 4, 2), (1, 1, 1, 1), (2, 4, 1, 3)])
+@pytest.mark.parametrize(["n", "s", "d", "m"],
+                         [(5, 3, 4, 2), (1, 1, 1, 1), (2, 4, 1, 3)])
 def test_stacked_linear(n, s, d, m):
     rng = np.random.default_rng(4)
     layer = StackedLinear(rng.normal(size=(s, m, d)), rng.normal(size=(s, 1, m)))
-    check_layer(layer, lambda x, weight, bias: torch.einsum("nsd,smd->nsm", x, weight) + bias[:, 0], rng.normal(size=(n, s, d)), device="cpu")
+    check_layer(layer, lambda x, weight, bias: torch.einsum("nsd,smd->nsm", x, weight)
+                + bias[:, 0], rng.normal(size=(n, s, d)), device="cpu")
 
 
 def test_side_by_side_is_each_alone():
     rng = np.random.default_rng(5)
     prediction, target = rng.normal(size=(6, 3, 4)), rng.integers(4, size=(6, 3))
-    check_loss(SideBySide(CrossEntropyLoss(reduction="sum")), lambda p, t: sum(torch.nn.functional.cross_entropy(p[:, s], t[:, s]) for s in range(3)),
+    check_loss(SideBySide(CrossEntropyLoss(reduction="sum")), lambda p, t: sum(
+        torch.nn.functional.cross_entropy(p[:, s], t[:, s]) for s in range(3)),
                prediction, target, device="cpu")
-    models = [Sequential(Linear(4, 5, rng=rng), ReLU(), Linear(5, 3, rng=rng)) for _ in range(3)]
+    models = [Sequential(Linear(4, 5, rng=rng), ReLU(), Linear(5, 3, rng=rng))
+              for _ in range(3)]
     x, y, together = rng.normal(size=(20, 4)), rng.integers(3, size=20), stack(models)
-    train(together, SideBySide(CrossEntropyLoss(reduction="sum")), np.stack([x] * 3, 1), np.stack([y] * 3, 1), lr=0.1, epochs=3, batch_size=7, rng=np.random.default_rng(0))
+    train(together, SideBySide(CrossEntropyLoss(reduction="sum")), np.stack([x] * 3, 1),
+          np.stack([y] * 3, 1), lr=0.1, epochs=3, batch_size=7,
+          rng=np.random.default_rng(0))
     for k, model in enumerate(models):
-        train(model, CrossEntropyLoss(), x, y, lr=0.1, epochs=3, batch_size=7, rng=np.random.default_rng(0))
+        train(model, CrossEntropyLoss(), x, y, lr=0.1, epochs=3, batch_size=7,
+              rng=np.random.default_rng(0))
         for name, value in model.params.items():
-            assert relative_error(together.params[name][k].reshape(value.shape), value) < 1e-12
+            assert (relative_error(together.params[name][k].reshape(value.shape),
+                                   value) < 1e-12)
 
 
 RNG = np.random.default_rng(6)
@@ -223,14 +251,17 @@ RNG = np.random.default_rng(6)
         lambda: trunc_normal((3, 3), RNG, a=1.0, b=1.0),
         lambda: lsuv(Sequential(Linear(3, 2, rng=RNG)), np.zeros((4, 3)), RNG),
         lambda: StackedLinear(np.ones((2, 3, 4)), np.ones((2, 3))),
-        lambda: StackedLinear(np.ones((2, 3, 4)), np.ones((2, 1, 3))).forward(np.ones((5, 3, 4))),
+        lambda: StackedLinear(np.ones((2, 3, 4)),
+                              np.ones((2, 1, 3))).forward(np.ones((5, 3, 4))),
         lambda: stack([]),
         lambda: stack([Sequential(Linear(3, 2, bias=False, rng=RNG))]),
         lambda: stack([Sequential(Linear(3, 2, rng=RNG), PReLU())] * 2),
         lambda: SideBySide(CrossEntropyLoss()),
         lambda: stack([Sequential(Linear(3, 2, rng=RNG)), Sequential(ReLU())]),
-        lambda: stack([Sequential(Linear(3, 2, rng=RNG)), Sequential(Linear(3, 2, rng=RNG), ReLU())]),
-        lambda: stack([Sequential(Linear(3, 2, rng=RNG)), Sequential(Linear(4, 2, rng=RNG))]),
+        lambda: stack([Sequential(Linear(3, 2, rng=RNG)),
+                       Sequential(Linear(3, 2, rng=RNG), ReLU())]),
+        lambda: stack(
+            [Sequential(Linear(3, 2, rng=RNG)), Sequential(Linear(4, 2, rng=RNG))]),
     ],
 )
 def test_bad_input_is_refused(call):

@@ -1,4 +1,6 @@
-"""byhand.losses against PyTorch over shapes, dtypes, arguments and edge values; bad input."""
+"""byhand.losses against PyTorch over shapes, dtypes, arguments and edge values; bad
+input.
+"""
 
 import warnings
 
@@ -26,8 +28,10 @@ from byhand.losses import (
 quick = settings(max_examples=20)
 SEEDS = st.integers(0, 999)
 REDUCTIONS = st.sampled_from(["mean", "sum", "none"])
-EDGES = st.sampled_from([0.0, -0.0, 1e-300, 0.5, 1.0, -1.0, 30.0, 1e4, -1e4, np.inf, -np.inf, np.nan])
-WEIGHTS = st.none() | arrays(np.float64, 3, elements=st.sampled_from([0.0, 0.5, 1.0, 4.0]))
+EDGES = st.sampled_from([0.0, -0.0, 1e-300, 0.5, 1.0, -1.0, 30.0, 1e4, -1e4, np.inf,
+                         -np.inf, np.nan])
+WEIGHTS = (st.none() | arrays(np.float64, 3,
+                              elements=st.sampled_from([0.0, 0.5, 1.0, 4.0])))
 
 
 def with_weights(kind, weights, **options):
@@ -35,83 +39,114 @@ def with_weights(kind, weights, **options):
     weights = {name: value for name, value in weights.items() if value is not None}
 
     def loss(prediction, target):
-        return kind(**{name: torch.tensor(value).to(prediction) for name, value in weights.items()}, **options)(prediction, target)
+        return kind(**{name: torch.tensor(value).to(prediction)
+                       for name, value in weights.items()},
+                    **options)(prediction, target)
 
     return loss
 
 
 @quick
-@given(arrays(np.float64, array_shapes(min_dims=1, max_dims=3, max_side=4), elements=EDGES), st.integers(-3, 2))
+@given(arrays(np.float64, array_shapes(min_dims=1, max_dims=3, max_side=4),
+              elements=EDGES), st.integers(-3, 2))
 def test_softmax(x, dim):
     if -x.ndim <= dim < x.ndim:
-        check_layer(Softmax(dim), torch.nn.Softmax(dim=dim), x, device="cpu", numerical=False)
-        check_layer(LogSoftmax(dim), torch.nn.LogSoftmax(dim=dim), x, device="cpu", numerical=False)
+        check_layer(Softmax(dim), torch.nn.Softmax(dim=dim), x, device="cpu",
+                    numerical=False)
+        check_layer(LogSoftmax(dim), torch.nn.LogSoftmax(dim=dim), x, device="cpu",
+                    numerical=False)
 
 
 @settings(max_examples=80)
-@given(SEEDS, st.sampled_from([(), (4,), (2, 3), (2, 2, 2)]), REDUCTIONS, WEIGHTS, st.sampled_from([0.0, 0.1, 0.9]), st.sampled_from([-100, 1]),
+@given(SEEDS, st.sampled_from([(), (4,), (2, 3), (2, 2, 2)]), REDUCTIONS, WEIGHTS,
+       st.sampled_from([0.0, 0.1, 0.9]), st.sampled_from([-100, 1]),
        st.sampled_from([1.0, 1e4]))
 def test_class_indices(seed, shape, reduction, weight, smoothing, ignore_index, scale):
     rng = np.random.default_rng(seed)
     x = scale * rng.normal(size=(*shape[:1], 3, *shape[1:]))
     t = rng.choice([0, 1, 1, 2], size=shape)
     options = {"reduction": reduction, "ignore_index": ignore_index}
-    check_loss(NLLLoss(weight, **options), with_weights(torch.nn.NLLLoss, {"weight": weight}, **options), x, t, device="cpu", numerical=False)
+    check_loss(NLLLoss(weight, **options),
+               with_weights(torch.nn.NLLLoss, {"weight": weight}, **options), x, t,
+               device="cpu", numerical=False)
     options["label_smoothing"] = smoothing
-    check_loss(CrossEntropyLoss(weight, **options), with_weights(torch.nn.CrossEntropyLoss, {"weight": weight}, **options), x, t, device="cpu", numerical=False)
+    check_loss(CrossEntropyLoss(weight, **options),
+               with_weights(torch.nn.CrossEntropyLoss, {"weight": weight}, **options),
+               x, t, device="cpu", numerical=False)
 
 
 @quick
-@given(SEEDS, st.sampled_from([(3,), (4, 3), (2, 3, 2)]), REDUCTIONS, WEIGHTS, st.sampled_from([0.0, 0.1, 1.0]))
+@given(SEEDS, st.sampled_from([(3,), (4, 3), (2, 3, 2)]), REDUCTIONS, WEIGHTS,
+       st.sampled_from([0.0, 0.1, 1.0]))
 def test_class_probabilities(seed, shape, reduction, weight, smoothing):
     rng = np.random.default_rng(seed)
     options = {"reduction": reduction, "label_smoothing": smoothing}
-    ours, theirs = CrossEntropyLoss(weight, **options), with_weights(torch.nn.CrossEntropyLoss, {"weight": weight}, **options)
-    check_loss(ours, theirs, 3 * rng.normal(size=shape), rng.random(shape), device="cpu")
+    ours, theirs = (CrossEntropyLoss(weight, **options), with_weights(
+        torch.nn.CrossEntropyLoss, {"weight": weight}, **options))
+    check_loss(ours, theirs, 3 * rng.normal(size=shape), rng.random(shape),
+               device="cpu")
 
 
-@pytest.mark.parametrize("row", [[1.0, -np.inf, 0.0], [np.inf, 1.0, 0.0], [np.nan, 1.0, 0.0], [-np.inf] * 3])
+@pytest.mark.parametrize("row", [[1.0, -np.inf, 0.0], [np.inf, 1.0, 0.0],
+                                 [np.nan, 1.0, 0.0], [-np.inf] * 3])
 @pytest.mark.parametrize("target", [0, 1, -100])
 def test_class_indices_where_logits_are_not_finite(row, target):
     for smoothing in (0.0, 0.1):
-        both = CrossEntropyLoss(label_smoothing=smoothing), torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
-        check_loss(*both, np.array([row, [1.0, 2.0, 3.0]]), np.array([target, 2]), device="cpu")
+        both = (CrossEntropyLoss(label_smoothing=smoothing),
+                torch.nn.CrossEntropyLoss(label_smoothing=smoothing))
+        check_loss(*both, np.array([row, [1.0, 2.0, 3.0]]), np.array([target, 2]),
+                   device="cpu")
         check_loss(*both, np.array([row]), np.array([target]), device="cpu")
 
 
 def test_one_hot_rows_and_indices_are_one_loss():
     rng = np.random.default_rng(0)
     x, t = rng.normal(size=(6, 3)), rng.integers(3, size=6)
-    by_index, by_row = CrossEntropyLoss(label_smoothing=0.2), CrossEntropyLoss(label_smoothing=0.2)
-    assert by_index.forward(x, t) == pytest.approx(by_row.forward(x, np.eye(3)[t]), rel=1e-12)
+    by_index, by_row = (CrossEntropyLoss(label_smoothing=0.2),
+                        CrossEntropyLoss(label_smoothing=0.2))
+    assert (by_index.forward(x, t)
+            == pytest.approx(by_row.forward(x, np.eye(3)[t]), rel=1e-12))
     np.testing.assert_allclose(by_index.backward(), by_row.backward(), rtol=1e-12)
 
 
 @quick
-@given(arrays(np.float64, (4, 3), elements=st.sampled_from([0.0, 1e-300, 1e-14, 0.3, 0.5, 1.0])),
-       arrays(np.float64, (4, 3), elements=st.sampled_from([0.0, 0.4, 1.0])), WEIGHTS, REDUCTIONS)
+@given(arrays(np.float64, (4, 3),
+              elements=st.sampled_from([0.0, 1e-300, 1e-14, 0.3, 0.5, 1.0])),
+       arrays(np.float64, (4, 3), elements=st.sampled_from([0.0, 0.4, 1.0])), WEIGHTS,
+       REDUCTIONS)
 def test_bce(p, t, weight, reduction):
-    check_loss(BCELoss(weight, reduction), with_weights(torch.nn.BCELoss, {"weight": weight}, reduction=reduction), p, t, device="cpu", numerical=False)
+    check_loss(BCELoss(weight, reduction),
+               with_weights(torch.nn.BCELoss, {"weight": weight}, reduction=reduction),
+               p, t, device="cpu", numerical=False)
 
 
 @quick
-@given(arrays(np.float64, (4, 3), elements=EDGES), arrays(np.float64, (4, 3), elements=st.sampled_from([0.0, 0.4, 1.0])), WEIGHTS, WEIGHTS, REDUCTIONS)
+@given(arrays(np.float64, (4, 3), elements=EDGES),
+       arrays(np.float64, (4, 3), elements=st.sampled_from([0.0, 0.4, 1.0])), WEIGHTS,
+       WEIGHTS, REDUCTIONS)
 def test_bce_with_logits(z, t, weight, pos_weight, reduction):
     weights = {"weight": weight, "pos_weight": pos_weight}
     theirs = with_weights(torch.nn.BCEWithLogitsLoss, weights, reduction=reduction)
-    check_loss(BCEWithLogitsLoss(**weights, reduction=reduction), theirs, z, t, device="cpu", numerical=False)
+    check_loss(BCEWithLogitsLoss(**weights, reduction=reduction), theirs, z, t,
+               device="cpu", numerical=False)
 
 
 @quick
-@given(arrays(np.float64, array_shapes(max_dims=3, max_side=4), elements=EDGES), SEEDS, REDUCTIONS, st.sampled_from([0.5, 1.0, 100.0]))
+@given(arrays(np.float64, array_shapes(max_dims=3, max_side=4), elements=EDGES), SEEDS,
+       REDUCTIONS, st.sampled_from([0.5, 1.0, 100.0]))
 def test_losses_of_regression(prediction, seed, reduction, delta):
-    target = np.random.default_rng(seed).choice([0.0, 1.0, -0.5, 1e4], size=prediction.shape)
-    check_loss(L1Loss(reduction), torch.nn.L1Loss(reduction=reduction), prediction, target, device="cpu", numerical=False)
-    check_loss(HuberLoss(reduction, delta), torch.nn.HuberLoss(reduction, delta), prediction, target, device="cpu", numerical=False)
+    target = np.random.default_rng(seed).choice(
+        [0.0, 1.0, -0.5, 1e4], size=prediction.shape)
+    check_loss(L1Loss(reduction), torch.nn.L1Loss(reduction=reduction), prediction,
+               target, device="cpu", numerical=False)
+    check_loss(HuberLoss(reduction, delta), torch.nn.HuberLoss(reduction, delta),
+               prediction, target, device="cpu", numerical=False)
 
 
 @quick
-@given(SEEDS, REDUCTIONS | st.just("batchmean"), st.sampled_from([(3,), (4, 3), (2, 3, 2)]), st.sampled_from([None, 0.0, -np.inf]))
+@given(SEEDS, REDUCTIONS | st.just("batchmean"),
+       st.sampled_from([(3,), (4, 3), (2, 3, 2)]),
+       st.sampled_from([None, 0.0, -np.inf]))
 def test_kl_divergence(seed, reduction, shape, edge):
     rng = np.random.default_rng(seed)
     q, p = np.log(rng.uniform(0.01, 1, (2, *shape)))
@@ -119,10 +154,13 @@ def test_kl_divergence(seed, reduction, shape, edge):
     if edge is not None:
         q[rng.random(shape) < 0.3] = edge
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's, that "mean" is not the mean divergence
-        check_loss(KLDivLoss(reduction), torch.nn.KLDivLoss(reduction=reduction), q, np.exp(p), device="cpu", numerical=False)
+        # PyTorch's, that "mean" is not the mean divergence
+        warnings.simplefilter("ignore")
+        check_loss(KLDivLoss(reduction), torch.nn.KLDivLoss(reduction=reduction), q,
+                   np.exp(p), device="cpu", numerical=False)
         theirs = torch.nn.KLDivLoss(reduction=reduction, log_target=True)
-        check_loss(KLDivLoss(reduction, log_target=True), theirs, q, p, device="cpu", numerical=False)
+        check_loss(KLDivLoss(reduction, log_target=True), theirs, q, p, device="cpu",
+                   numerical=False)
 
 
 X, CLASSES = np.ones((4, 3)), np.array([0, 1, 2, 0])
@@ -132,37 +170,56 @@ X, CLASSES = np.ones((4, 3)), np.array([0, 1, 2, 0])
     ["make", "arguments", "error", "message"],
     [
         (lambda: L1Loss("median"), None, ValueError, "reduction must be"),
-        (lambda: HuberLoss(delta=0.0), None, ValueError, "delta must be positive and finite, got 0.0"),
+        (lambda: HuberLoss(delta=0.0), None, ValueError,
+         "delta must be positive and finite, got 0.0"),
         (lambda: HuberLoss(delta=np.nan), None, ValueError, "delta must be positive"),
-        (lambda: HuberLoss(delta=np.inf), None, ValueError, "delta must be positive and finite"),
+        (lambda: HuberLoss(delta=np.inf), None, ValueError,
+         "delta must be positive and finite"),
         (lambda: KLDivLoss("mena"), None, ValueError, "batchmean.*got 'mena'"),
-        (lambda: CrossEntropyLoss(label_smoothing=1.5), None, ValueError, "label_smoothing must lie in"),
-        (lambda: CrossEntropyLoss(weight=[1.0, 2.0]), None, TypeError, "weight must be a float32 or float64 array, got list"),
-        (lambda: NLLLoss(weight=np.ones((1, 3))), None, ValueError, r"weight must have the shape \(N\)"),
+        (lambda: CrossEntropyLoss(label_smoothing=1.5), None, ValueError,
+         "label_smoothing must lie in"),
+        (lambda: CrossEntropyLoss(weight=[1.0, 2.0]), None, TypeError,
+         "weight must be a float32 or float64 array, got list"),
+        (lambda: NLLLoss(weight=np.ones((1, 3))), None, ValueError,
+         r"weight must have the shape \(N\)"),
         (lambda: BCELoss(weight=np.ones(3, int)), None, TypeError, "got int64"),
-        (CrossEntropyLoss, (X, CLASSES.astype(float)), TypeError, "integer class indices, got float64"),
-        (CrossEntropyLoss, (X, CLASSES > 0), TypeError, "integer class indices, got bool"),
-        (CrossEntropyLoss, (X, CLASSES[:2]), ValueError, r"shape \(4,\) for a prediction \(4, 3\), got \(2,\)"),
+        (CrossEntropyLoss, (X, CLASSES.astype(float)), TypeError,
+         "integer class indices, got float64"),
+        (CrossEntropyLoss, (X, CLASSES > 0), TypeError,
+         "integer class indices, got bool"),
+        (CrossEntropyLoss, (X, CLASSES[:2]), ValueError,
+         r"shape \(4,\) for a prediction \(4, 3\), got \(2,\)"),
         (CrossEntropyLoss, (X, CLASSES[:, None]), ValueError, r"shape \(4,\)"),
-        (CrossEntropyLoss, (X, CLASSES + 1), ValueError, "class indices must lie in 0 to 2"),
-        (CrossEntropyLoss, (X, CLASSES - 1), ValueError, "class indices must lie in 0 to 2"),
-        (CrossEntropyLoss, (X, X.astype(np.float32)), TypeError, "target must be float64"),
-        (CrossEntropyLoss, (X[:, :0], CLASSES), ValueError, "prediction must have the shape"),
-        (CrossEntropyLoss, (X.astype(int), CLASSES), TypeError, "prediction must be a float32"),
-        (lambda: CrossEntropyLoss(ignore_index=0), (X, X), ValueError, "no meaning for class probabilities"),
-        (lambda: CrossEntropyLoss(weight=np.ones(2)), (X, CLASSES), ValueError, r"weight must have the shape \(3\)"),
+        (CrossEntropyLoss, (X, CLASSES + 1), ValueError,
+         "class indices must lie in 0 to 2"),
+        (CrossEntropyLoss, (X, CLASSES - 1), ValueError,
+         "class indices must lie in 0 to 2"),
+        (CrossEntropyLoss, (X, X.astype(np.float32)), TypeError,
+         "target must be float64"),
+        (CrossEntropyLoss, (X[:, :0], CLASSES), ValueError,
+         "prediction must have the shape"),
+        (CrossEntropyLoss, (X.astype(int), CLASSES), TypeError,
+         "prediction must be a float32"),
+        (lambda: CrossEntropyLoss(ignore_index=0), (X, X), ValueError,
+         "no meaning for class probabilities"),
+        (lambda: CrossEntropyLoss(weight=np.ones(2)), (X, CLASSES), ValueError,
+         r"weight must have the shape \(3\)"),
         (NLLLoss, (X, X), TypeError, "integer class indices"),
         (NLLLoss, (X, CLASSES + 1), ValueError, "class indices must lie in 0 to 2"),
         (BCELoss, (X + 0.1, X), ValueError, r"prediction must lie in \[0, 1\]"),
         (BCELoss, (X, X - 2), ValueError, r"target must lie in \[0, 1\]"),
         (BCELoss, (X * np.nan, X), ValueError, r"prediction must lie in \[0, 1\]"),
-        (lambda: BCELoss(np.ones(4)), (X, X), ValueError, r"weight must broadcast to the shape \(4, 3\), got \(4,\)"),
-        (lambda: BCEWithLogitsLoss(pos_weight=np.ones((2, 4, 3))), (X, X), ValueError, "pos_weight must broadcast"),
+        (lambda: BCELoss(np.ones(4)), (X, X), ValueError,
+         r"weight must broadcast to the shape \(4, 3\), got \(4,\)"),
+        (lambda: BCEWithLogitsLoss(pos_weight=np.ones((2, 4, 3))), (X, X), ValueError,
+         "pos_weight must broadcast"),
         (BCEWithLogitsLoss, (X, X[:, 0]), ValueError, "target must have the shape"),
         (L1Loss, (X, X[:1]), ValueError, "target must have the shape"),
         (KLDivLoss, (X, CLASSES), TypeError, "target must be a float32"),
-        (lambda: KLDivLoss("batchmean"), (np.array(1.0), np.array(1.0)), ValueError, "axis of examples"),
-        (CrossEntropyLoss, (X[:0], CLASSES[:0]), ValueError, "mean over an empty batch"),
+        (lambda: KLDivLoss("batchmean"), (np.array(1.0), np.array(1.0)), ValueError,
+         "axis of examples"),
+        (CrossEntropyLoss, (X[:0], CLASSES[:0]), ValueError,
+         "mean over an empty batch"),
         (lambda: Softmax(2), (X,), ValueError, "axis 2 is out of bounds"),
         (LogSoftmax, (X.astype(int),), TypeError, "x must be a float32"),
     ],
@@ -172,14 +229,17 @@ def test_bad_input_is_refused(make, arguments, error, message):
         make().forward(*arguments)
 
 
-@pytest.mark.parametrize("loss", [CrossEntropyLoss(), NLLLoss(), BCELoss(), BCEWithLogitsLoss(), L1Loss(), HuberLoss(), KLDivLoss(), MSELoss()],
+@pytest.mark.parametrize("loss",
+                         [CrossEntropyLoss(), NLLLoss(), BCELoss(), BCEWithLogitsLoss(),
+                          L1Loss(), HuberLoss(), KLDivLoss(), MSELoss()],
                          ids=lambda loss: type(loss).__name__)
 def test_backward_before_forward(loss):
     with pytest.raises(AttributeError, match="call forward before backward"):
         loss.backward()
 
 
-@pytest.mark.parametrize("loss", [CrossEntropyLoss(), NLLLoss()], ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize("loss", [CrossEntropyLoss(), NLLLoss()],
+                         ids=lambda loss: type(loss).__name__)
 def test_nothing_counts(loss):
     assert np.isnan(loss.forward(X, np.full(4, -100)))
     assert not loss.backward().any()
@@ -194,7 +254,9 @@ def test_an_empty_batch_sums_to_nothing():
 
 def test_weights_are_cast_and_left_alone():
     weight, x = np.array([1.0, 2.0, 3.0]), X.astype(np.float32)
-    for loss, target in ((CrossEntropyLoss(weight), CLASSES), (NLLLoss(weight), CLASSES), (BCEWithLogitsLoss(weight, pos_weight=weight), x), (BCELoss(weight), x)):
+    for loss, target in (
+        (CrossEntropyLoss(weight), CLASSES), (NLLLoss(weight), CLASSES),
+        (BCEWithLogitsLoss(weight, pos_weight=weight), x), (BCELoss(weight), x)):
         loss.forward(x, target)
         assert loss.backward().dtype == np.float32
         assert weight.dtype == np.float64 and weight.tolist() == [1, 2, 3]
@@ -202,7 +264,8 @@ def test_weights_are_cast_and_left_alone():
 
 def test_numpy_floats_as_options_keep_float32():
     x = X.astype(np.float32)
-    for loss, target in ((HuberLoss("none", np.float64(0.5)), x - 2), (CrossEntropyLoss(reduction="none", label_smoothing=np.float64(0.1)), CLASSES)):
+    for loss, target in ((HuberLoss("none", np.float64(0.5)), x - 2), (
+        CrossEntropyLoss(reduction="none", label_smoothing=np.float64(0.1)), CLASSES)):
         assert loss.forward(x, target).dtype == loss.backward().dtype == np.float32
 
 

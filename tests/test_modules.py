@@ -1,4 +1,6 @@
-"""The library: exported from the lectures and in step with them, and growing in the order of the book."""
+"""The library: exported from the lectures and in step with them, and growing in the
+order of the book.
+"""
 
 import ast
 import collections
@@ -11,8 +13,12 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbdev.export import nb_export
 
 
+APPENDIX = {"checks": (), "experiments": ("checks", "backprop"), "lab": ()}
+
+
 def modules(root):
-    return sorted(path.stem for path in (root / "byhand").glob("*.py") if path.stem != "__init__")
+    return sorted(path.stem
+                  for path in (root / "byhand").glob("*.py") if path.stem != "__init__")
 
 
 def public(root):
@@ -24,7 +30,9 @@ def public(root):
 
 
 def imports(source):
-    """The modules that some code imports: "numpy", "scipy.special", "byhand.backprop", …"""
+    """The modules that some code imports: "numpy", "scipy.special", "byhand.backprop",
+    …
+    """
     for node in ast.walk(ast.parse(TransformerManager().transform_cell(source))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -41,7 +49,9 @@ def test_the_checkout_is_tested(root):
 
 
 def test_modules_are_exported_from_the_lectures(root, tmp_path):
-    """Exported once more, into the same place of a copy (the place stands in the modules), they are the same."""
+    """Exported once more, into the same place of a copy (the place stands in the
+    modules), they are the same.
+    """
     lectures = shutil.copytree(root / "book", tmp_path / "book").glob("*.ipynb")
     (tmp_path / "byhand").mkdir()
     for lecture in lectures:
@@ -49,28 +59,33 @@ def test_modules_are_exported_from_the_lectures(root, tmp_path):
     assert modules(root) == modules(tmp_path)
     for module in modules(root):
         file = f"byhand/{module}.py"
-        assert (root / file).read_bytes() == (tmp_path / file).read_bytes(), f"{file} is not what the lecture exports"
+        assert (root / file).read_bytes() == (
+            tmp_path / file).read_bytes(), f"{file} is not what the lecture exports"
 
 
 def test_chapters_import_what_stands_before_them(path, notebook, toc):
     found = set()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            found |= {name.split(".")[1] for name in imports(cell.source) if name.startswith("byhand.")}
-    assert "learning" not in found
+            found |= {name.split(".")[1]
+                      for name in imports(cell.source) if name.startswith("byhand.")}
     if path.parent.name == "book":
         before = toc[: toc.index(f"book/{path.stem}")]
-        assert {f"book/{module}" for module in found - {"lab", path.stem}} <= set(before)
+        assert ({f"book/{module}" for module in found - {*APPENDIX, path.stem}}
+                <= set(before))
 
 
 def test_modules_import_little(root):
+    """Checks and lab stand below every chapter, experiments on backprop alone."""
     for module in modules(root):
-        for name in imports((root / "byhand" / f"{module}.py").read_text(encoding="utf-8")):
-            if module == "lab":
-                assert not name.startswith("byhand"), "the lab stands below every chapter"
-            else:
-                top = name.split(".")[0]
-                assert top in sys.stdlib_module_names | {"numpy", "byhand"} or name == "scipy.special", f"{module}: {name}"
+        source = (root / "byhand" / f"{module}.py").read_text(encoding="utf-8")
+        found = set(imports(source))
+        ours = {name for name in found if name.startswith("byhand.")}
+        if module in APPENDIX:
+            assert ours <= {f"byhand.{name}" for name in APPENDIX[module]}, module
+        else:
+            tops = {name.split(".")[0] for name in found - {"scipy.special"}}
+            assert tops <= sys.stdlib_module_names | {"numpy", "byhand"}, module
 
 
 def test_public_names_have_docstrings(root):

@@ -1,4 +1,6 @@
-"""The perceptron against scikit-learn and against PyTorch's gradient; the number of parameters against PyTorch's."""
+"""The perceptron against scikit-learn and against PyTorch's gradient; the number of
+parameters against PyTorch's.
+"""
 
 import numpy as np
 import pytest
@@ -10,17 +12,21 @@ from hypothesis.extra import numpy as hnp
 
 from byhand.perceptron import Perceptron, count_parameters
 
-XOR = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), np.array([-1, 1, 1, -1])
+XOR = (np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]),
+       np.array([-1, 1, 1, -1]))
 dtypes = st.sampled_from([np.float64, np.float32])
 
 
 @st.composite
 def examples(draw):
-    """x and y: both classes, entries that are whole numbers (so that nothing is rounded), sums of exactly 0 among them."""
+    """x and y: both classes, entries that are whole numbers (so that nothing is
+    rounded), sums of exactly 0 among them.
+    """
     n, d, dtype = draw(st.integers(2, 12)), draw(st.integers(1, 5)), draw(dtypes)
     scale = draw(st.sampled_from([1, 10_000]))
     x = draw(hnp.arrays(np.int64, (n, d), elements=st.integers(-3, 3))) * scale
-    y = draw(hnp.arrays(np.int64, n, elements=st.sampled_from([-1, 1])).filter(lambda y: len(set(y)) == 2))
+    y = draw(hnp.arrays(np.int64, n, elements=st.sampled_from([-1, 1])).filter(
+        lambda y: len(set(y)) == 2))
     return x.astype(dtype), y
 
 
@@ -30,8 +36,10 @@ def test_weights_are_those_of_scikit_learn(data, epochs):
     x, y = data
     ours = Perceptron(x.shape[1], dtype=x.dtype)
     mistakes = ours.fit(x, y, max_epochs=epochs)
-    theirs = sklearn.linear_model.Perceptron(shuffle=False, tol=None, max_iter=epochs).fit(x, y)
-    if x.dtype == np.float64 or np.abs(x).max() < 10:  # 1e8 and more is beyond the whole numbers of float32
+    theirs = sklearn.linear_model.Perceptron(shuffle=False, tol=None,
+                                             max_iter=epochs).fit(x, y)
+    # 1e8 and more is beyond the whole numbers of float32
+    if x.dtype == np.float64 or np.abs(x).max() < 10:
         np.testing.assert_array_equal(ours.params["weight"], theirs.coef_)
         np.testing.assert_array_equal(ours.params["bias"], theirs.intercept_)
         np.testing.assert_array_equal(ours.predict(x), theirs.predict(x))
@@ -47,29 +55,40 @@ def test_an_epoch_is_a_pass_of_descent_on_the_perceptron_criterion(data, seed):
     x, y = data
     rng = np.random.default_rng(seed)
     unit = Perceptron(x.shape[1], dtype=x.dtype)
-    unit.params = {name: rng.normal(size=value.shape).astype(x.dtype) for name, value in unit.params.items()}
-    weight, bias = (torch.tensor(unit.params[name], requires_grad=True) for name in ("weight", "bias"))
+    unit.params = {name: rng.normal(size=value.shape).astype(x.dtype)
+                   for name, value in unit.params.items()}
+    weight, bias = (torch.tensor(unit.params[name], requires_grad=True)
+                    for name in ("weight", "bias"))
     for example, label in zip(torch.tensor(x), y.tolist()):
-        loss = torch.relu(-label * torch.nn.functional.linear(example, weight, bias)).sum()
+        loss = torch.relu(
+            -label * torch.nn.functional.linear(example, weight, bias)).sum()
         with torch.no_grad():
-            for parameter, slope in zip((weight, bias), torch.autograd.grad(loss, (weight, bias))):
+            for parameter, slope in zip((weight, bias),
+                                        torch.autograd.grad(loss, (weight, bias))):
                 parameter -= slope
     unit.fit(x, y, max_epochs=1)
     if np.abs(x).max() < 10:  # else rounding decides on which side of 0 a sum falls
-        np.testing.assert_allclose(unit.params["weight"], weight.detach(), atol=1e-4 if x.dtype == np.float32 else 1e-12)
-        np.testing.assert_allclose(unit.params["bias"], bias.detach(), atol=1e-4 if x.dtype == np.float32 else 1e-12)
+        np.testing.assert_allclose(unit.params["weight"], weight.detach(),
+                                   atol=1e-4 if x.dtype == np.float32 else 1e-12)
+        np.testing.assert_allclose(unit.params["bias"], bias.detach(),
+                                   atol=1e-4 if x.dtype == np.float32 else 1e-12)
 
 
 @settings(deadline=None)
-@given(st.integers(1, 9), st.integers(0, 6), dtypes, st.sampled_from([1.0, 1e4, -1e4]), st.integers(0, 2**32 - 1))
+@given(st.integers(1, 9), st.integers(0, 6), dtypes, st.sampled_from([1.0, 1e4, -1e4]),
+       st.integers(0, 2**32 - 1))
 def test_forward_is_torch_s_linear(d, n, dtype, scale, seed):
     rng = np.random.default_rng(seed)
-    unit, x = Perceptron(d, dtype=dtype), (rng.normal(size=(n, d)) * scale).astype(dtype)
-    unit.params = {name: rng.normal(size=value.shape).astype(dtype) for name, value in unit.params.items()}
-    theirs = torch.nn.functional.linear(torch.tensor(x), *(torch.tensor(unit.params[name]) for name in ("weight", "bias"))).numpy()
+    unit, x = (Perceptron(d, dtype=dtype),
+               (rng.normal(size=(n, d)) * scale).astype(dtype))
+    unit.params = {name: rng.normal(size=value.shape).astype(dtype)
+                   for name, value in unit.params.items()}
+    theirs = torch.nn.functional.linear(torch.tensor(x), *(
+        torch.tensor(unit.params[name]) for name in ("weight", "bias"))).numpy()
     ours = unit.forward(x)
     assert ours.dtype == dtype and ours.shape == (n, 1)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=abs(scale) * (1e-5 if dtype == np.float32 else 1e-13))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=abs(scale)
+                               * (1e-5 if dtype == np.float32 else 1e-13))
     np.testing.assert_array_equal(unit.predict(x), np.where(ours[:, 0] > 0, 1, -1))
 
 
@@ -99,7 +118,8 @@ def test_training_goes_on_from_where_it_is_and_changes_no_argument():
     np.testing.assert_array_equal(y, kept[1])
     half, whole = Perceptron(2), Perceptron(2)
     target = [-1, -1, -1, 1]
-    assert half.fit(x, target, max_epochs=2) + half.fit(x, target) == whole.fit(x, target)
+    assert (half.fit(x, target,
+                     max_epochs=2) + half.fit(x, target) == whole.fit(x, target))
     np.testing.assert_array_equal(half.params["weight"], whole.params["weight"])
 
 
@@ -110,7 +130,8 @@ def test_sums_that_are_not_numbers_are_never_taken_for_success():
 
 
 def test_an_error_says_what_is_wrong_with_the_labels():
-    for y, message in (([0, 1, 1, -1], "must be -1 or 1, got 0"), ([1, 1], "shape"), (np.ones((4, 1)), "shape")):
+    for y, message in (([0, 1, 1, -1], "must be -1 or 1, got 0"), ([1, 1], "shape"),
+                       (np.ones((4, 1)), "shape")):
         with pytest.raises(ValueError, match=message):
             Perceptron(2).fit(XOR[0], y)
 
@@ -122,8 +143,10 @@ def test_a_sum_of_exactly_0_does_not_fire():
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 20), min_size=2, max_size=5), st.booleans())
 def test_parameters_are_as_many_as_pytorch_s(sizes, bias):
-    layers = torch.nn.Sequential(*(torch.nn.Linear(i, o, bias=bias) for i, o in zip(sizes, sizes[1:])))
-    assert count_parameters(sizes, bias=bias) == sum(p.numel() for p in layers.parameters())
+    layers = torch.nn.Sequential(*(torch.nn.Linear(i, o, bias=bias)
+                                   for i, o in zip(sizes, sizes[1:])))
+    assert (count_parameters(sizes,
+                             bias=bias) == sum(p.numel() for p in layers.parameters()))
 
 
 @pytest.mark.parametrize("x, y, error", [

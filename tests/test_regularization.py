@@ -1,4 +1,6 @@
-"""byhand.regularization against PyTorch over shapes, dtypes and arguments; oracles where PyTorch has none; bad input."""
+"""byhand.regularization against PyTorch over shapes, dtypes and arguments; oracles
+where PyTorch has none; bad input.
+"""
 
 import numpy as np
 import pytest
@@ -39,8 +41,10 @@ def masked(p):
 @given(P, SHAPE, SEED, SPREAD)
 def test_dropout(p, shape, seed, spread):
     x = draw(seed, shape, spread)
-    check_layer(by.Dropout(p, rng=generator(seed)), masked(p), x, device="cpu", numerical=False)
-    check_layer(by.Dropout(p, rng=generator(seed)).eval(), torch.nn.Dropout(p).eval(), x, device="cpu", numerical=False)
+    check_layer(by.Dropout(p, rng=generator(seed)), masked(p), x, device="cpu",
+                numerical=False)
+    check_layer(by.Dropout(p, rng=generator(seed)).eval(), torch.nn.Dropout(p).eval(),
+                x, device="cpu", numerical=False)
 
 
 @quick
@@ -49,13 +53,16 @@ def test_stochastic_depth(p, mode, shape, seed):
     layer = by.StochasticDepth(p, mode, rng=generator(seed))
     check_layer(layer, masked(p), draw(seed, shape), device="cpu", numerical=False)
     layer.forward(draw(seed, shape))
-    assert layer.mask.shape == (shape[0] if mode == "row" else 1,) + (1,) * (len(shape) - 1)
+    assert (layer.mask.shape == (shape[0] if mode == "row" else 1,
+                                 ) + (1,) * (len(shape) - 1))
 
 
 @quick
-@given(P, st.integers(3, 6), st.integers(3, 6), st.integers(3, 6), st.booleans(), SEED)  # a sum of one or two terms may cancel
+# a sum of one or two terms may cancel
+@given(P, st.integers(3, 6), st.integers(3, 6), st.integers(3, 6), st.booleans(), SEED)
 def test_dropconnect(p, n, inputs, outputs, bias, seed):
-    layer, x = by.DropConnect(inputs, outputs, p, bias, rng=generator(seed)), draw(seed, (n, inputs))
+    layer, x = (by.DropConnect(inputs, outputs, p, bias, rng=generator(seed)),
+                draw(seed, (n, inputs)))
 
     def theirs(x, weight, mask, bias=None):
         kept = weight * mask / (1 - p) if p < 1 else weight * mask * 0
@@ -63,7 +70,8 @@ def test_dropconnect(p, n, inputs, outputs, bias, seed):
         return y if bias is None else y + bias
 
     check_layer(layer, theirs, x, device="cpu")
-    check_layer(layer.eval(), torch.nn.Linear(inputs, outputs, bias), x, device="cpu", numerical=False)
+    check_layer(layer.eval(), torch.nn.Linear(inputs, outputs, bias), x, device="cpu",
+                numerical=False)
 
 
 def test_moments_of_dropconnect_are_those_of_all_masks():
@@ -73,18 +81,22 @@ def test_moments_of_dropconnect_are_those_of_all_masks():
     outputs = (masks / 0.7 * layer.params["weight"]) @ x[0] + layer.params["bias"]
     mean = weights @ outputs
     ours = layer.moments(x)
-    assert np.allclose([ours[0].item(), ours[1].item()], [mean, weights @ (outputs - mean) ** 2], rtol=1e-12)
+    assert np.allclose([ours[0].item(), ours[1].item()],
+                       [mean, weights @ (outputs - mean) ** 2], rtol=1e-12)
 
 
 @quick
 @given(st.floats(0, 10), SHAPE, SEED)
 def test_noise(std, shape, seed):
     layer = by.GaussianNoise(std, rng=generator(seed))
-    check_layer(layer, lambda x, mask: x + mask, draw(seed, shape), device="cpu", numerical=False)
-    check_layer(layer.eval(), torch.nn.Identity(), draw(seed, shape), device="cpu", numerical=False)
+    check_layer(layer, lambda x, mask: x + mask, draw(seed, shape), device="cpu",
+                numerical=False)
+    check_layer(layer.eval(), torch.nn.Identity(), draw(seed, shape), device="cpu",
+                numerical=False)
 
 
-@pytest.mark.parametrize("layer", [by.Dropout(0.25, rng=generator()), by.StochasticDepth(0.25, rng=generator())])
+@pytest.mark.parametrize("layer", [by.Dropout(0.25, rng=generator()),
+                                   by.StochasticDepth(0.25, rng=generator())])
 def test_the_share_that_is_dropped_is_p(layer):
     layer.forward(np.ones((100000, 1)))
     assert abs(layer.mask.mean() - 0.75) < 0.01
@@ -95,7 +107,8 @@ def test_the_share_that_is_dropped_is_p(layer):
 
 def test_dropout_is_carried_by_a_stack():
     rng = generator()
-    models = [Sequential(Linear(4, 50, rng=rng), ReLU(), by.Dropout(0.5, rng=rng), Linear(50, 2, rng=rng)) for _ in range(3)]
+    models = [Sequential(Linear(4, 50, rng=rng), ReLU(), by.Dropout(0.5, rng=rng),
+                         Linear(50, 2, rng=rng)) for _ in range(3)]
     together = stack(models)
     together.forward(draw(0, (6, 3, 4)))
     mask = together.layers[2].mask
@@ -107,7 +120,8 @@ def test_dropout_is_carried_by_a_stack():
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.data())
 def test_fractional_pooling(n, channels, kernel, data):
     height, width = (data.draw(st.integers(kernel, kernel + 8)) for _ in range(2))
-    size = tuple(data.draw(st.integers(1, length - kernel + 1)) for length in (height, width))
+    size = tuple(data.draw(st.integers(1, length - kernel + 1))
+                 for length in (height, width))
     x = draw(n, (n, channels, height, width))
     layer = by.FractionalMaxPool2d(kernel, size, rng=generator(height))
 
@@ -117,7 +131,8 @@ def test_fractional_pooling(n, channels, kernel, data):
     check_layer(layer, theirs, x, device="cpu")
     ties = np.round(x)  # the first of equal entries gets the gradient
     check_layer(layer, theirs, ties, device="cpu", numerical=False)
-    random = by.FractionalMaxPool2d(kernel, size, regions="random", rng=generator(width))
+    random = by.FractionalMaxPool2d(kernel, size, regions="random",
+                                    rng=generator(width))
     y = random.forward(x)
     top, left = np.split(random.mask, [size[0]], axis=-1)
     for place in np.ndindex(y.shape):
@@ -127,30 +142,38 @@ def test_fractional_pooling(n, channels, kernel, data):
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 15), SEED)
-def test_windows_move_by_the_stride_rounded_either_way_and_end_with_the_input(n_out, kernel, room, seed):
+def test_windows_move_by_the_stride_rounded_either_way_and_end_with_the_input(
+    n_out, kernel, room, seed):
     n_in = n_out + kernel - 1 + room
     starts = by.pooling_starts(n_in, n_out, kernel, generator(seed).random(20))
     assert np.all(starts[:, -1] == n_in - kernel)
     if n_out > 1:
         stride = (n_in - kernel) / (n_out - 1)
-        assert np.all(starts[:, 0] == 0) and set(np.diff(starts).ravel()) <= {int(np.floor(stride)), int(np.ceil(stride))}
+        assert (np.all(starts[:, 0] == 0) and set(np.diff(starts).ravel())
+                <= {int(np.floor(stride)), int(np.ceil(stride))})
 
 
 @pytest.mark.parametrize("ratio", [0.7, (0.5, 0.8)])
 def test_an_output_ratio_is_rounded_down(ratio):
-    ours = by.FractionalMaxPool2d((2, 1), output_ratio=ratio, rng=generator()).forward(draw(0, (1, 1, 9, 11)))
-    theirs = torch.nn.FractionalMaxPool2d((2, 1), output_ratio=ratio)(torch.zeros(1, 1, 9, 11))
+    ours = by.FractionalMaxPool2d((2, 1), output_ratio=ratio,
+                                  rng=generator()).forward(draw(0, (1, 1, 9, 11)))
+    theirs = torch.nn.FractionalMaxPool2d((2, 1),
+                                          output_ratio=ratio)(torch.zeros(1, 1, 9, 11))
     assert ours.shape == tuple(theirs.shape)
 
 
 @quick
-@given(hnp.array_shapes(min_dims=2, max_dims=2), SEED, DTYPE, st.sampled_from([0.5, 2.0, 100.0]))
+@given(hnp.array_shapes(min_dims=2, max_dims=2), SEED, DTYPE,
+       st.sampled_from([0.5, 2.0, 100.0]))
 def test_max_norm_and_soft_threshold(shape, seed, dtype, limit):
     weight = draw(seed, shape, dtype=dtype)
     before = weight.copy()
-    pairs = [(by.max_norm(weight, limit), torch.renorm(torch.tensor(weight), 2, 0, limit)), (by.soft_threshold(weight, limit), F.softshrink(torch.tensor(weight), limit))]
+    pairs = [
+        (by.max_norm(weight, limit), torch.renorm(torch.tensor(weight), 2, 0, limit)),
+        (by.soft_threshold(weight, limit), F.softshrink(torch.tensor(weight), limit))]
     for ours, theirs in pairs:
-        assert ours.dtype == dtype and relative_error(ours, theirs.numpy()) < 16 * np.finfo(dtype).eps
+        assert (ours.dtype == dtype
+                and relative_error(ours, theirs.numpy()) < 16 * np.finfo(dtype).eps)
     assert np.array_equal(weight, before)
 
 
@@ -160,8 +183,10 @@ def test_max_norm_of_stacked_weights_is_that_of_each():
     assert np.linalg.norm(by.max_norm(weight, 2.0), axis=-1).max() <= 2.0
 
 
-@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, float("nan")]), min_size=1, max_size=12), st.integers(1, 4), st.sampled_from([0.0, 0.75]))
-def test_early_stopping_stops_after_patience_steps_without_improvement(losses, patience, min_delta):
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, float("nan")]), min_size=1,
+                max_size=12), st.integers(1, 4), st.sampled_from([0.0, 0.75]))
+def test_early_stopping_stops_after_patience_steps_without_improvement(
+    losses, patience, min_delta):
     stopper = by.EarlyStopping(patience, min_delta)
     best, best_step, waited = np.inf, None, 0
     for step, loss in enumerate(losses):
@@ -197,24 +222,30 @@ def test_datasets_side_by_side():
     parts = [digits(s, n_train=20, n_test=30) for s in range(3)]
     together = by.side_by_side(parts)
     assert together.x_train.shape == (20, 3, 64) and together.y_test.shape == (30, 3)
-    assert np.array_equal(together.x_test[:, 1], parts[1].x_test) and np.array_equal(together.y_train[:, 2], parts[2].y_train)
+    assert (np.array_equal(together.x_test[:, 1], parts[1].x_test)
+            and np.array_equal(together.y_train[:, 2], parts[2].y_train))
     with pytest.raises(ValueError, match="at least one"):
         by.side_by_side([])
 
 
 @given(st.integers(1, 80), st.integers(1, 20), SEED)
 def test_calibration_error_is_the_sum_over_bins(n, bins, seed):
-    probabilities, target = generator(seed).dirichlet(np.ones(3), n), generator(seed).integers(3, size=n)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == target
+    probabilities, target = (generator(seed).dirichlet(np.ones(3), n),
+                             generator(seed).integers(3, size=n))
+    confidence, right = (probabilities.max(axis=1),
+                         probabilities.argmax(axis=1) == target)
     expected = 0
     for b in range(bins):
         chosen = (confidence > b / bins) & (confidence <= (b + 1) / bins)
         if chosen.any():
-            expected += chosen.mean() * abs(right[chosen].mean() - confidence[chosen].mean())
-    assert np.isclose(by.calibration_error(probabilities, target, bins), expected, atol=1e-12)
+            expected += (
+                chosen.mean() * abs(right[chosen].mean() - confidence[chosen].mean()))
+    assert np.isclose(by.calibration_error(probabilities, target, bins), expected,
+                      atol=1e-12)
 
 
-IMAGES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(2, 7), st.integers(2, 7))
+IMAGES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(2, 7),
+                   st.integers(2, 7))
 
 
 @quick
@@ -222,29 +253,39 @@ IMAGES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(2, 7), st.i
 def test_shift_flip_and_brightness(shape, dy, dx, seed, dtype):
     images = generator(seed).random(shape).astype(dtype)
     tensor = torch.tensor(images)
-    padded = F.pad(tensor, (8, 8, 8, 8))[..., 8 - dy : 8 - dy + shape[2], 8 - dx : 8 - dx + shape[3]]
-    for ours, theirs in ((by.shift(images, dy, dx), padded), (by.flip(images), tensor.flip(-1)), (by.flip(images, -2), tensor.flip(-2)),
-                         (by.brightness(images, 1.5), (tensor * 1.5).clamp(0, 1))):  # fmt: skip
+    padded = F.pad(tensor, (8, 8, 8, 8))[..., 8 - dy : 8 - dy + shape[2],
+                                         8 - dx : 8 - dx + shape[3]]
+    for ours, theirs in ((by.shift(images, dy, dx), padded),
+                         (by.flip(images), tensor.flip(-1)),
+                         (by.flip(images, -2), tensor.flip(-2)),
+                         # fmt: skip
+                         (by.brightness(images, 1.5), (tensor * 1.5).clamp(0, 1))):
         assert ours.dtype == dtype and np.array_equal(ours, theirs.numpy())
-    assert np.array_equal(by.shift(images, np.full(shape[0], dy), 0), by.shift(images, dy, 0))
+    assert np.array_equal(by.shift(images, np.full(shape[0], dy), 0),
+                          by.shift(images, dy, 0))
 
 
 @quick
 @given(st.integers(1, 4), st.integers(2, 9), SEED, DTYPE)
 def test_rotate(n, size, seed, dtype):
-    images, degrees = generator(seed).random((n, 2, size, size)).astype(dtype), generator(seed).uniform(-180, 180, n)
+    images, degrees = (generator(seed).random((n, 2, size, size)).astype(dtype),
+                       generator(seed).uniform(-180, 180, n))
     angle = torch.tensor(np.deg2rad(degrees))
-    cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros(n, dtype=torch.float64)
-    theta = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
+    cos, sin, zero = (torch.cos(angle), torch.sin(angle),
+                      torch.zeros(n, dtype=torch.float64))
+    theta = torch.stack([torch.stack([cos, -sin, zero], 1),
+                         torch.stack([sin, cos, zero], 1)], 1)
     grid = F.affine_grid(theta, images.shape, align_corners=False)
     theirs = F.grid_sample(torch.tensor(images).double(), grid, align_corners=False)
     ours = by.rotate(images, degrees)
-    assert ours.dtype == dtype and relative_error(ours, theirs.numpy()) < (1e-11 if dtype == np.float64 else 1e-5)
+    assert (ours.dtype == dtype and relative_error(ours, theirs.numpy())
+            < (1e-11 if dtype == np.float64 else 1e-5))
 
 
 def test_a_quarter_turn_is_counter_clockwise():
     images = generator().random((2, 4, 5))
-    assert np.allclose(by.rotate(images[:, :, :4], 90.0), np.rot90(images[:, :, :4], axes=(1, 2)))
+    assert np.allclose(by.rotate(images[:, :, :4], 90.0),
+                       np.rot90(images[:, :, :4], axes=(1, 2)))
     assert np.allclose(by.rotate(images, 180.0), images[:, ::-1, ::-1])
 
 
@@ -253,7 +294,8 @@ def test_crop_cuts_a_window_out_of_the_padded_image(shape, size, padding, seed):
     size = min(size, min(shape[2:]))
     images = 1 + generator(seed).random(shape)
     padded = np.pad(images, [(0, 0), (0, 0), (padding, padding), (padding, padding)])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(
+        padded, (size, size), axis=(2, 3))
     for image, choices in zip(by.crop(images, size, generator(seed), padding), windows):
         assert np.any(np.all(choices == image[:, None, None], axis=(0, 3, 4)))
 
@@ -273,7 +315,8 @@ def test_mixup_blends_inputs_and_targets_alike(n, alpha, seed, dtype):
     target = np.eye(n, dtype=dtype)
     x, mixed = by.mixup(target[:, :, None] * 3, target, alpha, generator(seed))
     assert x.dtype == mixed.dtype == dtype
-    assert np.allclose(x[:, :, 0], 3 * mixed, rtol=1e-6) and np.allclose(mixed.sum(axis=1), 1, rtol=1e-6)
+    assert (np.allclose(x[:, :, 0], 3 * mixed, rtol=1e-6)
+            and np.allclose(mixed.sum(axis=1), 1, rtol=1e-6))
     assert np.all((mixed > 0).sum(axis=1) <= 2) and mixed.min() >= 0
 
 
@@ -283,42 +326,65 @@ RNG = generator()
 @pytest.mark.parametrize(
     ["make", "error", "message"],
     [
-        (lambda: by.Dropout(1.5, rng=RNG), ValueError, "probability to drop, must lie in"),
+        (lambda: by.Dropout(1.5, rng=RNG), ValueError,
+         "probability to drop, must lie in"),
         (lambda: by.Dropout(float("nan"), rng=RNG), ValueError, "must lie in"),
-        (lambda: by.StochasticDepth(0.5, "column", rng=RNG), ValueError, '"row" or "batch"'),
+        (lambda: by.StochasticDepth(0.5, "column", rng=RNG), ValueError,
+         '"row" or "batch"'),
         (lambda: by.DropConnect(2, 2, -0.1, rng=RNG), ValueError, "must lie in"),
-        (lambda: by.DropConnect(2, 2, 1.0, rng=RNG).moments(np.ones((1, 2))), ValueError, "does not vary"),
-        (lambda: by.DropConnect(2, 2, rng=RNG).forward(np.ones((1, 3))), ValueError, r"\(N, 2\)"),
+        (lambda: by.DropConnect(2, 2, 1.0, rng=RNG).moments(np.ones((1, 2))),
+         ValueError, "does not vary"),
+        (lambda: by.DropConnect(2, 2, rng=RNG).forward(np.ones((1, 3))), ValueError,
+         r"\(N, 2\)"),
         (lambda: by.GaussianNoise(-1.0, rng=RNG), ValueError, "at least 0"),
         (lambda: by.Dropout(rng=RNG).forward(np.ones(3, int)), TypeError, "got int64"),
-        (lambda: by.Dropout(rng=RNG).backward(np.ones(3)), AttributeError, "call forward before backward"),
-        (lambda: by.FractionalMaxPool2d(2, rng=RNG), ValueError, "either output_size or output_ratio"),
-        (lambda: by.FractionalMaxPool2d(2, 3, 0.5, rng=RNG), ValueError, "either output_size or output_ratio"),
-        (lambda: by.FractionalMaxPool2d(2, output_ratio=1.0, rng=RNG), ValueError, "between 0 and 1"),
-        (lambda: by.FractionalMaxPool2d(2, 3, regions="even", rng=RNG), ValueError, "regions must be"),
-        (lambda: by.FractionalMaxPool2d(2, (1, 2, 3), rng=RNG), ValueError, "one number or two"),
+        (lambda: by.Dropout(rng=RNG).backward(np.ones(3)), AttributeError,
+         "call forward before backward"),
+        (lambda: by.FractionalMaxPool2d(2, rng=RNG), ValueError,
+         "either output_size or output_ratio"),
+        (lambda: by.FractionalMaxPool2d(2, 3, 0.5, rng=RNG), ValueError,
+         "either output_size or output_ratio"),
+        (lambda: by.FractionalMaxPool2d(2, output_ratio=1.0, rng=RNG), ValueError,
+         "between 0 and 1"),
+        (lambda: by.FractionalMaxPool2d(2, 3, regions="even", rng=RNG), ValueError,
+         "regions must be"),
+        (lambda: by.FractionalMaxPool2d(2, (1, 2, 3), rng=RNG), ValueError,
+         "one number or two"),
         (lambda: by.FractionalMaxPool2d(2.5, 3, rng=RNG), TypeError, "float"),
-        (lambda: by.FractionalMaxPool2d(2, 8, rng=RNG).forward(np.ones((1, 1, 8, 8))), ValueError, "do not fit"),
-        (lambda: by.FractionalMaxPool2d(2, 3, rng=RNG).forward(np.ones((8, 8))), ValueError, r"\(N, N, N, N\)"),
+        (lambda: by.FractionalMaxPool2d(2, 8, rng=RNG).forward(np.ones((1, 1, 8, 8))),
+         ValueError, "do not fit"),
+        (lambda: by.FractionalMaxPool2d(2, 3, rng=RNG).forward(np.ones((8, 8))),
+         ValueError, r"\(N, N, N, N\)"),
         (lambda: by.max_norm(np.ones((2, 2)), 0), ValueError, "limit must be positive"),
         (lambda: by.soft_threshold(np.ones(2), -1), ValueError, "must not be negative"),
         (lambda: by.EarlyStopping(0), ValueError, "patience must be at least 1"),
-        (lambda: by.EarlyStopping(float("nan")), ValueError, "patience must be at least 1"),
+        (lambda: by.EarlyStopping(float("nan")), ValueError,
+         "patience must be at least 1"),
         (lambda: by.EarlyStopping(1, -0.1), ValueError, "min_delta at least 0"),
         (lambda: by.noisy_labels(np.ones(3), 0.5, RNG), TypeError, "integers"),
-        (lambda: by.noisy_labels(np.ones(3, int), 1.5, RNG), ValueError, "fraction must lie in"),
-        (lambda: by.calibration_error(np.ones((2, 3)), [0]), ValueError, "expected N > 0 targets"),
-        (lambda: by.calibration_error(np.ones((0, 3)), []), ValueError, "expected N > 0 targets"),
-        (lambda: by.shift(np.ones((2, 4, 4)), 0.5, 0), TypeError, "dy must be an integer"),
-        (lambda: by.shift(np.ones((2, 4, 4)), 0, [1, 2, 3]), ValueError, r"shape \(2,\)"),
+        (lambda: by.noisy_labels(np.ones(3, int), 1.5, RNG), ValueError,
+         "fraction must lie in"),
+        (lambda: by.calibration_error(np.ones((2, 3)), [0]), ValueError,
+         "expected N > 0 targets"),
+        (lambda: by.calibration_error(np.ones((0, 3)), []), ValueError,
+         "expected N > 0 targets"),
+        (lambda: by.shift(np.ones((2, 4, 4)), 0.5, 0), TypeError,
+         "dy must be an integer"),
+        (lambda: by.shift(np.ones((2, 4, 4)), 0, [1, 2, 3]), ValueError,
+         r"shape \(2,\)"),
         (lambda: by.rotate(np.ones((4, 4)), 3.0), ValueError, r"\(N, ..., H, W\)"),
-        (lambda: by.rotate(np.ones((1, 4, 4), int), 3.0), TypeError, "float32 or float64"),
+        (lambda: by.rotate(np.ones((1, 4, 4), int), 3.0), TypeError,
+         "float32 or float64"),
         (lambda: by.flip(np.ones((1, 4, 4)), 0), ValueError, "axis must be"),
-        (lambda: by.brightness(np.ones((1, 4, 4)), -1.0), ValueError, "must not be negative"),
-        (lambda: by.crop(np.ones((1, 4, 4)), 7, RNG, padding=1), ValueError, "do not fit"),
+        (lambda: by.brightness(np.ones((1, 4, 4)), -1.0), ValueError,
+         "must not be negative"),
+        (lambda: by.crop(np.ones((1, 4, 4)), 7, RNG, padding=1), ValueError,
+         "do not fit"),
         (lambda: by.cutout(np.ones((1, 4, 4)), 0, RNG), ValueError, "at least 1"),
-        (lambda: by.mixup(np.ones((2, 3)), np.ones((2, 3)), 0.0, RNG), ValueError, "alpha be positive"),
-        (lambda: by.mixup(np.ones((2, 3)), np.ones(2, int), 1.0, RNG), TypeError, "target must be"),
+        (lambda: by.mixup(np.ones((2, 3)), np.ones((2, 3)), 0.0, RNG), ValueError,
+         "alpha be positive"),
+        (lambda: by.mixup(np.ones((2, 3)), np.ones(2, int), 1.0, RNG), TypeError,
+         "target must be"),
     ],
 )  # fmt: skip
 def test_values_refused(make, error, message):

@@ -1,4 +1,6 @@
-"""The website as a reader meets it: built from the stored outputs, served on the loopback, read in a real Chromium."""
+"""The website as a reader meets it: built from the stored outputs, served on the
+loopback, read in a real Chromium.
+"""
 
 import functools
 import http.server
@@ -16,38 +18,50 @@ from urllib.parse import quote, unquote, urldefrag, urljoin
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = re.findall(r"^[ -]*(?:file|root): *(\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PAGES = re.findall(r"^[ -]*(?:file|root): *(\S+)",
+                   (ROOT / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)
+CHROMIUM = next(filter(
+    None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # whatever a page asks for, nothing leaves the machine
+    # whatever a page asks for, nothing leaves the machine
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ]
 
 if CHROMIUM is None and not os.environ.get("CI"):
-    pytest.skip("no Chromium here (Debian: apt-get install chromium); CI has one", allow_module_level=True)
+    pytest.skip("no Chromium here (Debian: apt-get install chromium); CI has one",
+                allow_module_level=True)
 
 
 def has_slider(page):
     path = ROOT / f"{page}.ipynb"
-    return path.exists() and "application/vnd.jupyter.widget-view+json" in path.read_text(encoding="utf-8")
+    return (path.exists() and "application/vnd.jupyter.widget-view+json"
+            in path.read_text(encoding="utf-8"))
 
 
 SMALL = "book/questions/backprop"
 SLIDERS = [page for page in PAGES if has_slider(page)]
 
 
-# ---- the site, the server, the browser: one of each --------------------------------------------------------
+# ---- the site, the server, the browser: one of each
+# --------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The folder of the built site. The output goes elsewhere than `make book`'s: two builders can't share one."""
+    """The folder of the built site. The output goes elsewhere than `make book`'s: two
+    builders can't share one.
+    """
     out = tmp_path_factory.mktemp("site")
     start = "from jupyter_book.cli.main import main; main()"
-    command = [sys.executable, "-c", start, "build", str(ROOT), "--path-output", str(out), "-W", "--keep-going", "-n"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0 and "build succeeded." in done.stdout, done.stdout[-4000:]
+    command = [sys.executable, "-c", start, "build", str(ROOT), "--path-output",
+               str(out), "-W", "--keep-going", "-n"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True)
+    assert done.returncode == 0 and "build succeeded." in done.stdout, done.stdout[
+        -4000:]
     return out / "_build" / "html"
 
 
@@ -58,7 +72,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def base(site):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
@@ -80,21 +95,26 @@ class Visit:
     """A page that has been opened and has come to rest, and what it did meanwhile."""
 
     def __init__(self, browser, base, path, scheme="light", width=1300):
-        self.context = browser.new_context(  # reduced motion: no smooth scrolling, so that things stay where they are
-            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        # reduced motion: no smooth scrolling, so that things stay where they are
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme,
+            reduced_motion="reduce"
         )
         self.page = self.context.new_page()
         self.errors, self.foreign = [], []
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on("console", lambda message: self.errors.append(message.text)
+                     if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.note(request.url, base))
         self.page.on("websocket", lambda socket: self.foreign.append(socket.url))
         self.page.goto(urljoin(base, path), wait_until="load")
         self.page.evaluate("() => window.MathJax?.startup?.promise")
-        if self.page.query_selector('script[type="application/vnd.jupyter.widget-state+json"]'):
+        if self.page.query_selector(
+            'script[type="application/vnd.jupyter.widget-state+json"]'):
             self.page.wait_for_selector(".jupyter-widgets")
         self.page.wait_for_load_state("networkidle")
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => "
+                           "requestAnimationFrame(done)))")
 
     def note(self, url, base):
         if not url.startswith((base, "data:", "blob:", "about:")):
@@ -139,7 +159,8 @@ def broken(site, browser, base):
         path.unlink()
 
 
-# ---- what is asked of each page; each returns what is wrong -------------------------------------------------
+# ---- what is asked of each page; each returns what is wrong
+# -------------------------------------------------
 
 UNTYPESET = r"""() => {
   const article = document.querySelector(".bd-article").cloneNode(true);
@@ -179,7 +200,8 @@ CONTRAST = """() => {
 }"""
 
 
-# runs axe with what the selector names emptied to a few words: thousands of spans would take it twenty seconds a page
+# runs axe with what the selector names emptied to a few words: thousands of spans would
+# take it twenty seconds a page
 AXE = """async ([options, dull]) => {
   const emptied = dull ? [...document.querySelectorAll(dull)].map((e) => [e, [...e.childNodes]]) : [];
   emptied.forEach(([element]) => element.replaceChildren(element.textContent.slice(0, 20)));
@@ -193,23 +215,32 @@ AXE = """async ([options, dull]) => {
 
 def poor_alts(alts):
     """Those that say nothing: none, empty, a hash or a file name."""
-    nothing = re.compile(r"^(|[0-9a-f]{16,}|\S+\.(png|svg|jpe?g|gif)|image|figure|output)$", re.IGNORECASE)
+    nothing = re.compile(
+        r"^(|[0-9a-f]{16,}|\S+\.(png|svg|jpe?g|gif)|image|figure|output)$",
+        re.IGNORECASE)
     return [alt for alt in alts if alt is None or nothing.match(alt.strip())]
 
 
 def axe(page, rules=None, everything=False):
-    """axe-core's violations inside the article, one line an element; the insides of code if asked."""
+    """axe-core's violations inside the article, one line an element; the insides of
+    code if asked.
+    """
     import axe_playwright_python
 
     if not page.evaluate("() => 'axe' in window"):
-        page.add_script_tag(path=str(Path(axe_playwright_python.__file__).with_name("axe.min.js")))
-    # fonts that come late change what is wide, and the site's script notes it a frame later
-    page.evaluate("() => document.fonts.ready.then(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))")
+        page.add_script_tag(
+            path=str(Path(axe_playwright_python.__file__).with_name("axe.min.js")))
+    # fonts that come late change what is wide, and the site's script notes it a frame
+    # later
+    page.evaluate("() => document.fonts.ready.then(() => new Promise((done) => "
+                  "requestAnimationFrame(() => requestAnimationFrame(done))))")
     options = {"resultTypes": ["violations"], "iframes": False}
     if rules:
         options["runOnly"] = {"type": "rule", "values": rules}
-    found = page.evaluate(AXE, [options, "" if everything else ".bd-article .highlight pre"])
-    return [f"{v['id']}: {n['html'][:150]} ({n['failureSummary'][:200]})" for v in found["violations"] for n in v["nodes"]]
+    found = page.evaluate(AXE,
+                          [options, "" if everything else ".bd-article .highlight pre"])
+    return [f"{v['id']}: {n['html'][:150]} ({n['failureSummary'][:200]})"
+            for v in found["violations"] for n in v["nodes"]]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -218,7 +249,8 @@ def test_maths_is_typeset(visit, page):
 
 
 def test_some_maths_is_there(visit):
-    assert visit("book/backprop.html").page.locator(".bd-article mjx-container").count() > 5
+    assert (visit("book/backprop.html").page.locator(
+        ".bd-article mjx-container").count() > 5)
 
 
 @pytest.mark.parametrize("page", [*PAGES, "search"])
@@ -232,7 +264,8 @@ def test_no_console_error_and_no_foreign_request(visit, page):
 def test_narrow_screens_do_not_scroll_sideways(visit, page):
     opened = visit(f"{page}.html", width=400)
     assert opened.page.evaluate(TOO_WIDE) == []
-    assert axe(opened.page, ["scrollable-region-focusable"]) == []  # what scrolls inside itself, the keyboard can scroll
+    # what scrolls inside itself, the keyboard can scroll
+    assert axe(opened.page, ["scrollable-region-focusable"]) == []
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -251,20 +284,27 @@ def test_dark_mode_is_readable(visit, page):
     measured = opened.page.evaluate(CONTRAST)
     assert measured["page"] < 0.05, "the page is not dark"
     assert measured["contrast"] >= 7
-    assert opened.page.evaluate(BOXED) == [], "a figure has the theme's white box or filter"
-    assert axe(opened.page, ["color-contrast"]) == []  # the other rules don't depend on the mode
+    assert opened.page.evaluate(
+        BOXED) == [], "a figure has the theme's white box or filter"
+    # the other rules don't depend on the mode
+    assert axe(opened.page, ["color-contrast"]) == []
     assert opened.errors == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_colours_of_code_are_readable(visit, scheme):
-    """Coloured by the same program on every page, and slow to look at: one page stands for all."""
-    assert axe(visit(f"{SMALL}.html", scheme).page, ["color-contrast"], everything=True) == []
+    """Coloured by the same program on every page, and slow to look at: one page stands
+    for all.
+    """
+    assert (axe(visit(f"{SMALL}.html", scheme).page, ["color-contrast"],
+                everything=True) == [])
 
 
-# ---- sliders -----------------------------------------------------------------------------------------------
+# ---- sliders
+# -----------------------------------------------------------------------------------------------
 
-SHOWN = "(explore) => [...explore.querySelectorAll('img')].filter((i) => i.checkVisibility()).map((i) => i.alt + i.src)"
+SHOWN = ("(explore) => [...explore.querySelectorAll('img')].filter((i) => "
+         "i.checkVisibility()).map((i) => i.alt + i.src)")
 
 
 def test_a_page_has_a_slider():
@@ -284,41 +324,55 @@ def test_sliders_move_the_picture(visit, page):
         explore.scroll_into_view_if_needed()
         handle.focus()
         opened.keyboard.press("ArrowRight")
-        opened.wait_for_function(f"(was) => ({SHOWN})(was[0])[0] !== was[1]", arg=[explore.element_handle(), first], timeout=3000)
+        opened.wait_for_function(f"(was) => ({SHOWN})(was[0])[0] !== was[1]",
+                                 arg=[explore.element_handle(), first], timeout=3000)
         (second,) = explore.evaluate(SHOWN)
         # the site's script tells the value a frame after the slider has told its index
         spoken = explore.locator(".widget-readout").inner_text().strip()
-        opened.wait_for_function("([handle, text]) => handle.getAttribute('aria-valuetext') === text", arg=[handle.element_handle(), spoken], timeout=3000)
+        opened.wait_for_function("([handle, text]) => "
+                                 "handle.getAttribute('aria-valuetext') === text",
+                                 arg=[handle.element_handle(), spoken], timeout=3000)
 
-        at, last = (float(handle.get_attribute(name)) for name in ("aria-valuenow", "aria-valuemax"))
+        at, last = (float(handle.get_attribute(name))
+                    for name in ("aria-valuenow", "aria-valuemax"))
         box = explore.locator(".noUi-base").bounding_box()
         grip = handle.bounding_box()
         opened.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
         opened.mouse.down()
-        opened.mouse.move(box["x"] + box["width"] * (0.99 if at < last else 0.01), box["y"] + box["height"] / 2, steps=5)
+        opened.mouse.move(box["x"] + box["width"] * (0.99 if at < last else 0.01),
+                          box["y"] + box["height"] / 2, steps=5)
         opened.mouse.up()
-        opened.wait_for_function(f"(was) => ({SHOWN})(was[0])[0] !== was[1]", arg=[explore.element_handle(), second], timeout=3000)
+        opened.wait_for_function(f"(was) => ({SHOWN})(was[0])[0] !== was[1]",
+                                 arg=[explore.element_handle(), second], timeout=3000)
         assert len(explore.evaluate(SHOWN)) == 1
 
 
-# ---- search ------------------------------------------------------------------------------------------------
+# ---- search
+# ------------------------------------------------------------------------------------------------
 
 
 def hits(page, base, query):
     page.goto(urljoin(base, f"search.html?q={quote(query)}"))
-    page.wait_for_function("() => /found|did not match/.test(document.querySelector('.search-summary')?.innerText || '')")
-    hrefs = page.eval_on_selector_all("#search-results li a", "(links) => links.map((link) => link.href)")
-    return {urldefrag(href)[0].removeprefix(base).removesuffix(".html").split("?")[0] for href in hrefs}
+    page.wait_for_function(
+        "() => /found|did not "
+        "match/.test(document.querySelector('.search-summary')?.innerText || '')")
+    hrefs = page.eval_on_selector_all("#search-results li a",
+                                      "(links) => links.map((link) => link.href)")
+    return {urldefrag(href)[0].removeprefix(base).removesuffix(".html").split("?")[0]
+            for href in hrefs}
 
 
 def questions(page):
     """The English headings and the Korean wordings of a questions notebook."""
     cells = json.loads((ROOT / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
-    text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    return re.findall(r"^## +(.+)$", text, re.MULTILINE), re.findall(r'<span lang="ko">(.+?)</span>', text, re.DOTALL)
+    text = "\n\n".join("".join(cell["source"])
+                       for cell in cells if cell["cell_type"] == "markdown")
+    return (re.findall(r"^## +(.+)$", text, re.MULTILINE),
+            re.findall(r'<span lang="ko">(.+?)</span>', text, re.DOTALL))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("book/questions/")])
+@pytest.mark.parametrize("page",
+                         [page for page in PAGES if page.startswith("book/questions/")])
 def test_search_finds_a_question_in_both_languages(visit, base, page):
     english, korean = questions(page)
     opened = visit("search.html", width=1000).page
@@ -328,7 +382,8 @@ def test_search_finds_a_question_in_both_languages(visit, base, page):
 
 @pytest.mark.parametrize("query", ["역전파", "역전파를", "역전파에서는", "backpropagation"])
 def test_search_finds_backpropagation(visit, base, query):
-    assert "book/questions/backprop" in hits(visit("search.html", width=1000).page, base, query)
+    assert ("book/questions/backprop" in hits(visit("search.html", width=1000).page,
+                                              base, query))
 
 
 def test_search_does_not_find_everything(visit, base):
@@ -345,7 +400,8 @@ def test_search_is_a_key_away(browser, base):
     opened.context.close()
 
 
-# ---- the files ---------------------------------------------------------------------------------------------
+# ---- the files
+# ---------------------------------------------------------------------------------------------
 
 
 class Tags(HTMLParser):
@@ -356,19 +412,22 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
-        self.ids.update(filter(None, (attrs.get("id"), attrs.get("name") if tag == "a" else None)))
+        self.ids.update(
+            filter(None, (attrs.get("id"), attrs.get("name") if tag == "a" else None)))
         target = attrs.get("href") or attrs.get("src")
         if not target:
             return
         self.links.append(target)
-        links_only = tag == "a" or (tag == "link" and attrs.get("rel") in ("canonical", "next", "prev", "search", "index"))
+        links_only = (tag == "a" or (tag == "link" and attrs.get("rel") in (
+            "canonical", "next", "prev", "search", "index")))
         if not links_only:
             self.loads.append(target)
 
 
 @pytest.fixture(scope="session")
 def files(site):
-    pages = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]  # there lie templates of the theme
+    pages = [path  # there lie templates of the theme
+             for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
     return {path: Tags(path.read_text(encoding="utf-8")) for path in pages}
 
 
@@ -379,11 +438,13 @@ def dead_links(files, site):
             if re.match(r"[a-z][a-z0-9+.-]*:|//", link):
                 continue
             target, fragment = urldefrag(link)
-            file = (path.parent / unquote(target.split("?")[0])).resolve() if target else path
+            file = ((path.parent / unquote(target.split("?")[0])).resolve() if target
+                    else path)
             file = file / "index.html" if file.is_dir() else file
             if not file.is_file():
                 dead.append(f"{path.relative_to(site)}: {link}")
-            elif fragment and file.suffix == ".html" and unquote(fragment) not in files[file].ids:
+            elif fragment and file.suffix == ".html" and unquote(
+                fragment) not in files[file].ids:
                 dead.append(f"{path.relative_to(site)}: {link} (no such heading)")
     return dead
 
@@ -394,7 +455,8 @@ def test_internal_links_resolve(files, site):
 
 def test_nothing_is_loaded_from_elsewhere(files, site):
     """What the browser may not show: prefetches, pictures further down, frames."""
-    assert [f"{path.relative_to(site)}: {load}" for path, tags in files.items() for load in tags.loads
+    assert [f"{path.relative_to(site)}: {load}" for path, tags in files.items()
+            for load in tags.loads
             if re.match(r"(https?:)?//", load)] == []
 
 
@@ -402,48 +464,62 @@ def test_nothing_is_loaded_from_elsewhere(files, site):
 def test_a_notebook_can_be_opened_in_colab_and_downloaded(files, site, page):
     links = files[site / f"{page}.html"].links
     assert any(re.fullmatch(rf"https://colab\.[\w.]+/github/deep-learning-by-hand/book/blob/main/{page}\.ipynb", link) for link in links)
-    (download,) = {link for link in links if link.endswith(".ipynb") and "_sources/" in link}
+    (download,
+     ) = {link for link in links if link.endswith(".ipynb") and "_sources/" in link}
     assert ((site / f"{page}.html").parent / download).is_file()
 
 
-# ---- these checks can fail ---------------------------------------------------------------------------------
+# ---- these checks can fail
+# ---------------------------------------------------------------------------------
 
 
 def test_a_foreign_script_is_noticed(broken):
-    opened = broken("book/index", lambda html: html.replace("</body>", '<script src="https://example.invalid/x.js"></script></body>'))
+    opened = broken("book/index", lambda html: html.replace(
+        "</body>", '<script src="https://example.invalid/x.js"></script></body>'))
     assert opened.foreign == ["https://example.invalid/x.js"]
 
 
 def test_a_foreign_file_is_noticed_without_a_browser():
-    tags = Tags('<a href="https://example.invalid/"></a><link rel="preconnect" href="https://example.invalid/"><img src="//example.invalid/x.png">')
+    tags = Tags('<a href="https://example.invalid/"></a><link rel="preconnect" '
+                'href="https://example.invalid/"><img src="//example.invalid/x.png">')
     assert tags.loads == ["https://example.invalid/", "//example.invalid/x.png"]
 
 
 def test_a_console_error_is_noticed(broken):
-    opened = broken("book/index", lambda html: html.replace("</body>", "<script>console.error('one'); throw new Error('two')</script></body>"))
+    opened = broken("book/index", lambda html: html.replace(
+        "</body>", "<script>console.error('one'); throw new "
+        "Error('two')</script></body>"))
     assert "one" in opened.errors and any("two" in error for error in opened.errors)
 
 
 def test_a_picture_without_words_is_noticed(broken):
     picture = 'src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="'
-    body = f'<img {picture}><img alt="" {picture}><img alt="{"0f" * 32}" {picture}><img alt="../_images/a.png" {picture}><img alt="A line that falls" {picture}>'
-    opened = broken("book/index", lambda html: html.replace("</article>", f"{body}</article>"))
-    assert poor_alts(opened.page.evaluate(IMAGES)) == [None, "", "0f" * 32, "../_images/a.png"]
+    body = (f'<img {picture}><img alt="" {picture}><img alt="{"0f" * 32}" '
+            f'{picture}><img alt="../_images/a.png" {picture}><img alt="A line that '
+            f'falls" {picture}>')
+    opened = broken("book/index",
+                    lambda html: html.replace("</article>", f"{body}</article>"))
+    assert (poor_alts(opened.page.evaluate(IMAGES))
+            == [None, "", "0f" * 32, "../_images/a.png"])
     assert any(line.startswith("image-alt") for line in axe(opened.page))
 
 
 def test_bare_maths_is_noticed(broken):
-    opened = broken("book/index", lambda html: html.replace("</article>", '<p class="mathjax_ignore">$$x$$</p></article>'))
+    opened = broken("book/index", lambda html: html.replace(
+        "</article>", '<p class="mathjax_ignore">$$x$$</p></article>'))
     assert "$$" in opened.page.evaluate(UNTYPESET)
 
 
 def test_a_wide_page_is_noticed(broken):
-    opened = broken("book/index", lambda html: html.replace("</article>", '<div style="width: 3000px">wide</div></article>'))
+    opened = broken("book/index", lambda html: html.replace(
+        "</article>", '<div style="width: 3000px">wide</div></article>'))
     assert opened.page.evaluate(TOO_WIDE)
 
 
 def test_a_dead_link_is_noticed(tmp_path):
     page = tmp_path / "a.html"
     page.touch()
-    tags = Tags('<a href="gone.html"></a><a href="#gone"></a><h2 id="here"></h2><a href="#here"></a><a href="a.html"></a>')
-    assert dead_links({page: tags}, tmp_path) == ["a.html: gone.html", "a.html: #gone (no such heading)"]
+    tags = Tags('<a href="gone.html"></a><a href="#gone"></a><h2 id="here"></h2><a '
+                'href="#here"></a><a href="a.html"></a>')
+    assert (dead_links({page: tags}, tmp_path)
+            == ["a.html: gone.html", "a.html: #gone (no such heading)"])

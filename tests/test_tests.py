@@ -1,4 +1,6 @@
-"""A check must be able to fail: each of these tests spoils something small and sees that the check for it notices."""
+"""A check must be able to fail: each of these tests spoils something small and sees
+that the check for it notices.
+"""
 
 import copy
 import subprocess
@@ -26,13 +28,15 @@ PATH = Path("book/tiny.ipynb")
 @pytest.fixture
 def tiny():
     """The notebook that SPOILT spoils."""
-    picture = new_output("display_data", {"image/png": "", "text/plain": "<Figure size 640x360 with 1 Axes>"})
+    picture = new_output("display_data", {
+        "image/png": "", "text/plain": "<Figure size 640x360 with 1 Axes>"})
     alt = {"mystnb": {"image": {"alt": "A straight line through the origin."}}}
     cells = [
         new_markdown_cell("# Tiny\n\n$$\ny = x\n$$ (tiny-identity)\n\n## Measured"),
         new_code_cell('seed = 0\ndevice = "auto"', metadata={"tags": ["parameters"]}),
         new_code_cell("#| default_exp tiny", metadata={"tags": ["remove-cell"]}),
-        new_code_cell("#| export\ndef double(x):\n    return 2 * x  # eq. tiny-identity"),
+        new_code_cell(
+            "#| export\ndef double(x):\n    return 2 * x  # eq. tiny-identity"),
         new_code_cell("print(double(1))", outputs=[new_output("stream", text="2\n")]),
         new_code_cell("plt.show()", outputs=[picture], metadata=alt),
     ]
@@ -44,7 +48,8 @@ def tiny():
 SPOILT = {
     "renumbered": (
         test_notebooks.test_cells_keep_their_ids,
-        lambda notebook: [cell.update(id=str(i)) for i, cell in enumerate(notebook.cells)],
+        lambda notebook: [cell.update(id=str(i))
+                          for i, cell in enumerate(notebook.cells)],
     ),
     "never executed": (
         test_notebooks.test_it_was_executed_from_top_to_bottom,
@@ -56,19 +61,23 @@ SPOILT = {
     ),
     "timing": (
         test_notebooks.test_its_metadata_tell_nothing_about_the_run,
-        lambda notebook: notebook.cells[4].metadata.update(execution={"iopub.status.busy": "2026-01-01"}),
+        lambda notebook: notebook.cells[4].metadata.update(
+            execution={"iopub.status.busy": "2026-01-01"}),
     ),
     "kept from nbval": (
         test_notebooks.test_nothing_is_kept_from_nbval,
-        lambda notebook: notebook.cells[4].metadata.update(tags=["nbval-ignore-output"]),
+        lambda notebook: notebook.cells[4].metadata.update(
+            tags=["nbval-ignore-output"]),
     ),
     "memory address": (
         test_notebooks.test_its_outputs_are_the_same_on_every_machine,
-        lambda notebook: notebook.cells[4].outputs[0].update(text="<Linear object at 0x7f3a5c0d2e10>"),
+        lambda notebook: notebook.cells[4].outputs[0].update(
+            text="<Linear object at 0x7f3a5c0d2e10>"),
     ),
     "path": (
         test_notebooks.test_its_outputs_are_the_same_on_every_machine,
-        lambda notebook: notebook.cells[4].outputs[0].update(text="saved to /home/somebody/digits.npz"),
+        lambda notebook: notebook.cells[4].outputs[0].update(
+            text="saved to /home/somebody/digits.npz"),
     ),
     "warning": (
         test_notebooks.test_its_outputs_are_the_same_on_every_machine,
@@ -76,7 +85,8 @@ SPOILT = {
     ),
     "error": (
         test_notebooks.test_its_outputs_are_the_same_on_every_machine,
-        lambda notebook: notebook.cells[4].outputs.append(new_output("error", ename="E", evalue="", traceback=[])),
+        lambda notebook: notebook.cells[4].outputs.append(
+            new_output("error", ename="E", evalue="", traceback=[])),
     ),
     "widget without state": (
         test_notebooks.test_widgets_are_stored,
@@ -93,7 +103,8 @@ SPOILT = {
         lambda notebook: notebook.metadata.update(byhand={"variant": {"epochs": 2}}),
     ),
     "no module": (
-        lambda notebook: test_notebooks.test_a_lecture_names_its_module_once(PATH, notebook),
+        lambda notebook: test_notebooks.test_a_lecture_names_its_module_once(
+            PATH, notebook),
         lambda notebook: notebook.cells.pop(2),
     ),
     "no alt text": (
@@ -102,7 +113,8 @@ SPOILT = {
     ),
     "file name as alt text": (
         test_notebooks.test_a_picture_stands_alone_and_has_a_description,
-        lambda notebook: notebook.cells[5].metadata.mystnb.image.update(alt="0d9bd0bb8e3a5c0d2e107f3a5c0d2e10.png"),
+        lambda notebook: notebook.cells[5].metadata.mystnb.image.update(
+            alt="0d9bd0bb8e3a5c0d2e107f3a5c0d2e10.png"),
     ),
     "two figures": (
         test_notebooks.test_a_picture_stands_alone_and_has_a_description,
@@ -113,22 +125,26 @@ SPOILT = {
         lambda notebook: notebook.cells[4].update(source="x = 1\n" * 99),
     ),
     "unchecked equation": (
-        lambda notebook: test_notebooks.test_numbered_equations_are_checked(PATH, notebook),
+        lambda notebook: test_notebooks.test_numbered_equations_are_checked(
+            PATH, notebook),
         lambda notebook: notebook.cells[3].update(source="# eq. tiny-identity-too"),
     ),
     "relative path": (
         test_notebooks.test_it_reads_no_file_beside_it,
-        lambda notebook: notebook.cells[4].update(source='np.load("../data/digits.npz")'),
+        lambda notebook: notebook.cells[4].update(
+            source='np.load("../data/digits.npz")'),
     ),
     "broken link": (
         lambda notebook: test_notebooks.test_its_links_lead_somewhere(PATH, notebook),
-        lambda notebook: notebook.cells[0].update(source="[the lecture](nowhere.ipynb)"),
+        lambda notebook: notebook.cells[0].update(
+            source="[the lecture](nowhere.ipynb)"),
     ),
     "import of a later chapter": (
         lambda notebook: test_modules.test_chapters_import_what_stands_before_them(
             PATH, notebook, ["book/backprop", "book/tiny", "book/losses"]
         ),
-        lambda notebook: notebook.cells[4].update(source="from byhand.losses import MSELoss"),
+        lambda notebook: notebook.cells[4].update(
+            source="from byhand.losses import MSELoss"),
     ),
 }
 
@@ -144,12 +160,14 @@ def test_a_spoilt_notebook_is_noticed(check, spoil, tiny):
 def test_a_link_to_a_missing_heading_is_noticed(tiny, tmp_path):
     nbformat.write(tiny, tmp_path / "tiny.ipynb")
     for heading, there in (("measured", True), ("unmeasured", False)):
-        link = new_notebook(cells=[new_markdown_cell(f"[measured](tiny.ipynb#{heading})")])
+        link = new_notebook(
+            cells=[new_markdown_cell(f"[measured](tiny.ipynb#{heading})")])
         if there:
             test_notebooks.test_its_links_lead_somewhere(tmp_path / "link.ipynb", link)
         else:
             with pytest.raises(AssertionError, match="unmeasured"):
-                test_notebooks.test_its_links_lead_somewhere(tmp_path / "link.ipynb", link)
+                test_notebooks.test_its_links_lead_somewhere(
+                    tmp_path / "link.ipynb", link)
 
 
 def test_an_edited_module_is_noticed(tiny, tmp_path):
@@ -162,15 +180,19 @@ def test_an_edited_module_is_noticed(tiny, tmp_path):
     module = root / "byhand" / "tiny.py"
     module.write_text(module.read_text().replace("2 * x", "3 * x"))
     with pytest.raises(AssertionError, match="tiny.py"):
-        test_modules.test_modules_are_exported_from_the_lectures(root, tmp_path / "after")
+        test_modules.test_modules_are_exported_from_the_lectures(
+            root, tmp_path / "after")
 
 
 def test_a_changed_output_is_noticed(tmp_path):
     for name, stored in (("same", "2\n"), ("changed", "3\n")):
-        cell = new_code_cell("print(1 + 1)", execution_count=1, outputs=[new_output("stream", text=stored)])
-        nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": KERNEL}), tmp_path / f"{name}.ipynb")
+        cell = new_code_cell("print(1 + 1)", execution_count=1,
+                             outputs=[new_output("stream", text=stored)])
+        nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": KERNEL}),
+                       tmp_path / f"{name}.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval", "-rA", "--color=no"]
-    report = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+    report = subprocess.run(command, cwd=tmp_path, capture_output=True,
+                            text=True).stdout
     assert "PASSED same.ipynb" in report
     assert "FAILED changed.ipynb" in report
 
@@ -182,7 +204,8 @@ def test_a_question_asked_twice_is_noticed(catalogue):
 
 def test_a_correction_without_source_is_noticed(catalogue):
     spoilt = copy.deepcopy(catalogue)
-    spoilt[0]["claims"][0].update(verdict="wrong", correct="It is not so.", test="none: definition")
+    spoilt[0]["claims"][0].update(verdict="wrong", correct="It is not so.",
+                                  test="none: definition")
     with pytest.raises(AssertionError):
         test_questions.test_corrections_are_measured_or_have_a_source(spoilt)
 
@@ -196,13 +219,15 @@ def test_a_claim_that_is_never_measured_is_noticed(paths):
 
 
 @pytest.mark.parametrize(
-    "call", ['claim("no-such-claim.1", measured="", holds=ok)', 'claim("{known}", measured="", holds=True)']
+    "call", ['claim("no-such-claim.1", measured="", holds=ok)',
+             'claim("{known}", measured="", holds=True)']
 )
 def test_a_claim_that_is_not_computed_is_noticed(call, catalogue, tmp_path):
     cell = new_code_cell(call.format(known=catalogue[0]["claims"][0]["id"]))
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "claims.ipynb")
     with pytest.raises(AssertionError):
-        test_questions.test_claims_are_of_the_catalogue_and_computed(tmp_path / "claims.ipynb", catalogue)
+        test_questions.test_claims_are_of_the_catalogue_and_computed(
+            tmp_path / "claims.ipynb", catalogue)
 
 
 def test_a_question_without_answer_is_noticed(tiny, catalogue):
@@ -213,9 +238,11 @@ def test_a_question_without_answer_is_noticed(tiny, catalogue):
 
 
 def test_a_claim_against_its_verdict_is_noticed(catalogue):
-    verdicts = {entry["verdict"]: entry["id"] for entry in test_questions.claims(catalogue) if "none:" not in entry["test"]}
+    verdicts = {entry["verdict"]: entry["id"] for entry in test_questions.claims(
+        catalogue) if "none:" not in entry["test"]}
     claim(verdicts["holds"], measured="as it is said", holds=True)
-    for verdict, holds in (("holds", False), ("wrong", True), ("holds-with-conditions", {"always": False})):
+    for verdict, holds in (("holds", False), ("wrong", True),
+                           ("holds-with-conditions", {"always": False})):
         with pytest.raises(AssertionError, match=verdict):
             claim(verdicts[verdict], measured="otherwise", holds=holds)
 
@@ -236,7 +263,8 @@ class Unscaled(Linear):
 
 @pytest.mark.parametrize("wrong", [Transposed, Unscaled])
 def test_a_wrong_gradient_is_noticed(wrong):
-    rng = np.random.default_rng(0)  # as in a notebook: the check's own draw must not coincide with the input
+    # as in a notebook: the check's own draw must not coincide with the input
+    rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 3))
     check_layer(Linear(3, 3, rng=rng), torch.nn.Linear(3, 3), x)
     with pytest.raises(AssertionError, match="weight.grad"):

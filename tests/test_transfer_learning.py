@@ -1,4 +1,6 @@
-"""byhand.transfer_learning against PyTorch over shapes and dtypes: what is frozen stays, what is read is what PyTorch reads; bad input."""
+"""byhand.transfer_learning against PyTorch over shapes and dtypes: what is frozen
+stays, what is read is what PyTorch reads; bad input.
+"""
 
 import copy
 
@@ -30,46 +32,60 @@ def network(seed=0, dtype=np.float64, depth=1):
 
 
 def twin(model):
-    kinds = {Linear: lambda layer: torch.nn.Linear(*layer.params["weight"].shape[::-1]), BatchNorm1d: lambda layer: torch.nn.BatchNorm1d(layer.num_features),
+    kinds = {Linear: lambda layer: torch.nn.Linear(*layer.params["weight"].shape[::-1]),
+             BatchNorm1d: lambda layer: torch.nn.BatchNorm1d(layer.num_features),
              ReLU: lambda layer: torch.nn.ReLU()}  # fmt: skip
     theirs = torch.nn.Sequential(*(kinds[type(layer)](layer) for layer in model.layers))
     theirs.to(getattr(torch, model.params["0.weight"].dtype.name))
-    theirs.load_state_dict({name: torch.tensor(value) for name, value in (model.params | model.buffers).items()})
+    theirs.load_state_dict({name: torch.tensor(value)
+                            for name, value in (model.params | model.buffers).items()})
     return theirs
 
 
 @quick
-@given(st.integers(0, 99), DTYPE, st.sampled_from(["SGD", "Adam", "AdamW"]), st.sampled_from([("3",), ("0", "3"), ("1", "3"), ("1",)]), st.booleans(), st.sampled_from([0.0, 0.1]))
-def test_a_partly_frozen_network_takes_pytorchs_path(seed, dtype, name, trained, evaluates, decay):
+@given(st.integers(0, 99), DTYPE, st.sampled_from(["SGD", "Adam", "AdamW"]),
+       st.sampled_from([("3",), ("0", "3"), ("1", "3"), ("1",)]), st.booleans(),
+       st.sampled_from([0.0, 0.1]))
+def test_a_partly_frozen_network_takes_pytorchs_path(
+    seed, dtype, name, trained, evaluates, decay):
     model, rng = network(seed, dtype), np.random.default_rng(seed)
     theirs = twin(model)
     for key, tensor in theirs.named_parameters():
         tensor.requires_grad_(key[0] in trained)
     if evaluates:
         model.layers[1].eval(), theirs[1].eval()
-    arguments = {"weight_decay": decay} | ({"momentum": 0.9} if name == "SGD" else {"eps": 1e-3})  # a tiny gradient's sign is round-off
+    arguments = ({"weight_decay": decay}  # a tiny gradient's sign is round-off
+                 | ({"momentum": 0.9} if name == "SGD" else {"eps": 1e-3}))
     rates = {layer: 0.02 * (i + 1) for i, layer in enumerate(trained)}
-    ours = by.SplitOptimizer(*({"SGD": SGD, "Adam": Adam, "AdamW": AdamW}[name](by.parts(model.params, layer), lr=lr, **arguments) for layer, lr in rates.items()))
-    groups = [{"params": list(theirs[int(layer)].parameters()), "lr": lr} for layer, lr in rates.items()]
-    optimizer, loss, start = getattr(torch.optim, name)(groups, **arguments), CrossEntropyLoss(), copy.deepcopy(model.params)
+    ours = by.SplitOptimizer(*({"SGD": SGD, "Adam": Adam, "AdamW": AdamW}[name](
+        by.parts(model.params, layer), lr=lr, **arguments)
+                               for layer, lr in rates.items()))
+    groups = [{"params": list(theirs[int(layer)].parameters()), "lr": lr}
+              for layer, lr in rates.items()]
+    optimizer, loss, start = (getattr(torch.optim, name)(groups, **arguments),
+                              CrossEntropyLoss(), copy.deepcopy(model.params))
     for _ in range(8):
         x, t = rng.normal(size=(7, 4)).astype(dtype), rng.integers(3, size=7)
         loss.forward(model.forward(x), t)
         model.backward(loss.backward())
         ours.step(model.grads)
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(theirs(torch.tensor(x)), torch.tensor(t)).backward()
+        torch.nn.functional.cross_entropy(theirs(torch.tensor(x)),
+                                          torch.tensor(t)).backward()
         optimizer.step()
     for key, value in theirs.state_dict().items():
         found = (model.params | model.buffers)[key]
         assert found.dtype == value.numpy().dtype
-        assert relative_error(found, value.numpy()) < (1e-11 if dtype == np.float64 else 1e-3), key
-        if key in start and (key[0] not in trained or key != "0.bias"):  # a bias before batch normalization has no gradient
+        assert relative_error(found, value.numpy()) < (
+            1e-11 if dtype == np.float64 else 1e-3), key
+        # a bias before batch normalization has no gradient
+        if key in start and (key[0] not in trained or key != "0.bias"):
             assert np.array_equal(found, start[key]) == (key[0] not in trained)
 
 
 def test_parts_match_whole_names():
-    params = {f"{i}.{name}": np.ones(2) for i in range(12) for name in ("weight", "bias")}
+    params = {f"{i}.{name}": np.ones(2) for i in range(12)
+              for name in ("weight", "bias")}
     assert by.parts(params, "1").keys() == {"1.weight", "1.bias"}
     assert by.parts(params, "1", "10.bias").keys() == {"1.weight", "1.bias", "10.bias"}
     assert by.parts(params, "1")["1.bias"] is params["1.bias"]
@@ -81,7 +97,8 @@ def test_parts_match_whole_names():
 def test_split_optimizer_refuses_to_share():
     params = network().params
     with pytest.raises(ValueError, match="0.weight"):
-        by.SplitOptimizer(SGD(params, lr=0.1), SGD(by.parts(params, "0.weight"), lr=0.1))
+        by.SplitOptimizer(SGD(params, lr=0.1),
+                          SGD(by.parts(params, "0.weight"), lr=0.1))
     with pytest.raises(ValueError, match="at least one"):
         by.SplitOptimizer()
 
@@ -89,18 +106,23 @@ def test_split_optimizer_refuses_to_share():
 @quick
 @given(st.integers(1, 3), DTYPE, st.booleans())
 def test_embed_and_replace_head(depth, dtype, training):
-    model, x = network(depth, dtype, depth), np.random.default_rng(depth).normal(size=(6, 4)).astype(dtype)
+    model, x = (network(depth, dtype, depth),
+                np.random.default_rng(depth).normal(size=(6, 4)).astype(dtype))
     model.train() if training else model.eval()
     before, theirs = copy.deepcopy(model.params | model.buffers), twin(model).eval()
     for layers in range(1, len(model.layers) + 1):
-        expected = theirs[: len(model.layers) - layers](torch.tensor(x)).detach().numpy()
+        expected = theirs[: len(model.layers) - layers](
+            torch.tensor(x)).detach().numpy()
         assert by.embed(model, x, layers).dtype == dtype
-        assert relative_error(by.embed(model, x, layers), expected) < tolerance(dtype, 100)
+        assert (relative_error(by.embed(model, x, layers),
+                               expected) < tolerance(dtype, 100))
     head = Linear(5, 7, rng=np.random.default_rng(0), dtype=dtype)
     new = by.replace_head(model, head)
-    assert new.layers[-1] is head and relative_error(new.eval().forward(x), head.forward(by.embed(model, x))) == 0
+    assert (new.layers[-1] is head and relative_error(
+        new.eval().forward(x), head.forward(by.embed(model, x))) == 0)
     new.layers[0].params["weight"][...] = 0
-    assert model.training == training and all(np.array_equal(before[name], value) for name, value in (model.params | model.buffers).items())
+    assert (model.training == training and all(np.array_equal(
+        before[name], value) for name, value in (model.params | model.buffers).items()))
     for layers in (0, len(model.layers) + 1):
         with pytest.raises(ValueError, match="layers"):
             by.embed(model, x, layers)
@@ -109,15 +131,20 @@ def test_embed_and_replace_head(depth, dtype, training):
 
 
 def test_a_frozen_body_may_run_once_for_stacked_networks():
-    models = [Sequential(Linear(4, 5, rng=np.random.default_rng(i)), ReLU(), Linear(5, 3, rng=np.random.default_rng(i))) for i in range(3)]
+    models = [Sequential(Linear(4, 5, rng=np.random.default_rng(i)), ReLU(),
+                         Linear(5, 3, rng=np.random.default_rng(i))) for i in range(3)]
     rng = np.random.default_rng(0)
-    x, y, alone = rng.normal(size=(20, 3, 4)), rng.integers(3, size=(20, 3)), copy.deepcopy(models[1])
+    x, y, alone = (rng.normal(size=(20, 3, 4)), rng.integers(3, size=(20, 3)),
+                   copy.deepcopy(models[1]))
     stacked = stack(models)
     from byhand.initialization import SideBySide
 
     head = Sequential(copy.deepcopy(stacked.layers[-1]))
-    train(head, SideBySide(CrossEntropyLoss(reduction="sum")), by.embed(stacked, x), y, lr=0.1, epochs=3, batch_size=8, rng=np.random.default_rng(1))
-    train(alone, CrossEntropyLoss(), x[:, 1], y[:, 1], optimizer=SGD(by.parts(alone.params, "2"), lr=0.1), epochs=3, batch_size=8, rng=np.random.default_rng(1))
+    train(head, SideBySide(CrossEntropyLoss(reduction="sum")), by.embed(stacked, x), y,
+          lr=0.1, epochs=3, batch_size=8, rng=np.random.default_rng(1))
+    train(alone, CrossEntropyLoss(), x[:, 1], y[:, 1],
+          optimizer=SGD(by.parts(alone.params, "2"), lr=0.1), epochs=3, batch_size=8,
+          rng=np.random.default_rng(1))
     assert relative_error(head.params["0.weight"][1], alone.params["2.weight"]) < 1e-12
 
 
@@ -128,15 +155,18 @@ def test_adapted_statistics(n, dtype):
     x, theirs = rng.normal(2, 3, (n, 4)).astype(dtype), twin(model)
     for _ in range(2):
         model.train().forward(rng.normal(size=(5, 4)).astype(dtype))
-    params, modes = copy.deepcopy(model.params), [layer.training for layer in model.layers]
+    params, modes = (copy.deepcopy(model.params),
+                     [layer.training for layer in model.layers])
     by.adapt_statistics(model.eval(), x)
     theirs[1].momentum = None
     theirs[1].reset_running_stats()
     theirs.train()(torch.tensor(x))
     for name in ("running_mean", "running_var"):
         assert model.buffers[f"1.{name}"].dtype == dtype
-        assert relative_error(model.buffers[f"1.{name}"], getattr(theirs[1], name).numpy()) < tolerance(dtype, 50 * n)
-    assert not model.training and any(modes) and all(np.array_equal(params[name], value) for name, value in model.params.items())
+        assert (relative_error(model.buffers[f"1.{name}"], getattr(
+            theirs[1], name).numpy()) < tolerance(dtype, 50 * n))
+    assert (not model.training and any(modes) and all(
+        np.array_equal(params[name], value) for name, value in model.params.items()))
     assert model.buffers["1.num_batches_tracked"] == 2
     deep = Sequential(*model.layers[:-1], BatchNorm1d(5, dtype=dtype), Linear(5, 3, rng=rng, dtype=dtype))  # the second sees what the first makes of x
     theirs = twin(deep)
@@ -145,12 +175,15 @@ def test_adapted_statistics(n, dtype):
     theirs.train()(torch.tensor(x))
     by.adapt_statistics(deep, x)
     for name in ("running_mean", "running_var"):
-        assert relative_error(deep.buffers[f"5.{name}"], getattr(theirs[5], name).numpy()) < (1e-10 if dtype == np.float64 else 1e-2)
+        assert (relative_error(deep.buffers[f"5.{name}"], getattr(
+            theirs[5], name).numpy()) < (1e-10 if dtype == np.float64 else 1e-2))
     before = copy.deepcopy(deep.buffers)
-    for bad in (x[:1], x[:, :3]):  # one example has no variance; three features do not fit
+    # one example has no variance; three features do not fit
+    for bad in (x[:1], x[:, :3]):
         with pytest.raises(ValueError):
             by.adapt_statistics(deep, bad)
-    assert all(np.array_equal(before[name], value) for name, value in deep.buffers.items())
+    assert all(np.array_equal(before[name], value)
+               for name, value in deep.buffers.items())
     with pytest.raises(ValueError, match="running statistics"):
         by.adapt_statistics(Sequential(Linear(4, 2, rng=rng)), x)
 
@@ -159,33 +192,47 @@ def test_adapted_statistics(n, dtype):
 @given(SIZE, SIZE, SIZE, DTYPE, st.sampled_from([0.0, 1e4]))
 def test_nearest_neighbour_and_prototypes(n, k, width, dtype, far):
     rng = np.random.default_rng(n + 10 * k)
-    x, known, labels = (rng.normal(size=(n, width)) + far).astype(dtype), (rng.normal(size=(k, width)) + far).astype(dtype), rng.permutation(k)
+    x, known, labels = (rng.normal(size=(n, width)) + far).astype(dtype), (
+        rng.normal(size=(k, width)) + far).astype(dtype), rng.permutation(k)
     distances = ((x[:, None].astype(np.float64) - known) ** 2).sum(axis=2)
     chosen = by.nearest_neighbour(x, known, np.arange(k))
-    slack = 1e-9 if dtype == np.float64 else 1e-2 if far else 1e-4  # the numbers themselves are rounded far from 0
+    # the numbers themselves are rounded far from 0
+    slack = 1e-9 if dtype == np.float64 else 1e-2 if far else 1e-4
     assert np.all(distances[np.arange(n), chosen] <= distances.min(axis=1) + slack)
     assert np.array_equal(by.nearest_neighbour(x, known, labels), labels[chosen])
     groups = np.append(rng.integers(3, size=k), [5])
     means, classes = by.prototypes(np.vstack([known, known[:1]]), groups)
     assert means.dtype == dtype and classes.tolist() == sorted(set(groups.tolist()))
     assert relative_error(means[-1], known[0]) < tolerance(dtype, 100)
-    assert relative_error(means[0], np.vstack([known, known[:1]])[groups == classes[0]].astype(np.float64).mean(axis=0)) < tolerance(dtype, 100)
+    assert relative_error(means[0],
+                          np.vstack([known, known[:1]])[groups == classes[0]].astype(
+                              np.float64).mean(axis=0)) < tolerance(dtype, 100)
 
 
 @quick
-@given(st.integers(1, 3), st.integers(2, 6), st.integers(2, 6), DTYPE, st.sampled_from([1.0, 5.0, 1e4]))
+@given(st.integers(1, 3), st.integers(2, 6), st.integers(2, 6), DTYPE,
+       st.sampled_from([1.0, 5.0, 1e4]))
 def test_warp_reads_as_grid_sample(n, height, width, dtype, reach):
     rng = np.random.default_rng(n + height)
-    images, places = rng.random((n, height, width)).astype(dtype), rng.uniform(-reach, reach, (2, n, 3, 4)).astype(dtype)
+    images, places = (rng.random((n, height, width)).astype(dtype),
+                      rng.uniform(-reach, reach, (2, n, 3, 4)).astype(dtype))
     before = images.copy()
-    grid = np.stack([2 * places[1] / (width - 1) - 1, 2 * places[0] / (height - 1) - 1], axis=-1).astype(dtype)
-    theirs = torch.nn.functional.grid_sample(torch.tensor(images)[:, None], torch.tensor(grid), align_corners=True)[:, 0].numpy()
+    grid = np.stack([2 * places[1] / (width - 1) - 1, 2 * places[0] / (height - 1) - 1],
+                    axis=-1).astype(dtype)
+    theirs = torch.nn.functional.grid_sample(torch.tensor(
+        images)[:, None], torch.tensor(grid), align_corners=True)[:, 0].numpy()
     ours = by.warp(images, *places)
-    assert ours.dtype == dtype and np.abs(ours - theirs).max() < (1e-11 if dtype == np.float64 else 1e-5) * max(1, reach if reach < 1e4 else 1)
-    rows, columns = (np.broadcast_to(index, images.shape).astype(dtype) for index in np.indices((height, width)))
-    assert np.array_equal(by.warp(images, rows, columns), images) and np.array_equal(images, before)
-    assert np.array_equal(by.warp(images, *np.broadcast_arrays(*(index[None] + 0 * images.astype(int) for index in np.indices((height, width))))), images)
-    assert not by.warp(images, np.full_like(rows, np.inf), columns).any() and not by.warp(images, rows, np.full_like(rows, -np.inf)).any()
+    assert (ours.dtype == dtype and np.abs(ours - theirs).max() < (
+        1e-11 if dtype == np.float64 else 1e-5) * max(1, reach if reach < 1e4 else 1))
+    rows, columns = (np.broadcast_to(index, images.shape).astype(dtype)
+                     for index in np.indices((height, width)))
+    assert (np.array_equal(by.warp(images, rows, columns), images)
+            and np.array_equal(images, before))
+    assert np.array_equal(by.warp(images, *np.broadcast_arrays(
+        *(index[None] + 0 * images.astype(int)
+          for index in np.indices((height, width))))), images)
+    assert (not by.warp(images, np.full_like(rows, np.inf), columns).any()
+            and not by.warp(images, rows, np.full_like(rows, -np.inf)).any())
 
 
 def test_elastic():
@@ -193,9 +240,12 @@ def test_elastic():
     for dtype in (np.float64, np.float32):
         x = images.astype(dtype)
         assert by.elastic(x, 1.0, np.random.default_rng(0)).dtype == dtype
-        np.testing.assert_allclose(by.elastic(x, 0.0, np.random.default_rng(0)), x, atol=1e-6)
-    ramp = np.broadcast_to(np.arange(40.0)[:, None], (200, 40, 40)).copy()  # reads off the vertical arrow
-    arrows = by.elastic(ramp, 0.5, np.random.default_rng(0))[:, 13, 13] - 13  # a node of the lattice
+        np.testing.assert_allclose(by.elastic(x, 0.0, np.random.default_rng(0)), x,
+                                   atol=1e-6)
+    # reads off the vertical arrow
+    ramp = np.broadcast_to(np.arange(40.0)[:, None], (200, 40, 40)).copy()
+    # a node of the lattice
+    arrows = by.elastic(ramp, 0.5, np.random.default_rng(0))[:, 13, 13] - 13
     assert abs(arrows.std() - 0.5) < 0.1 and abs(arrows.mean()) < 0.15
     for size, grid in ((-1, 4), (1, 1), (np.nan, 4)):
         with pytest.raises(ValueError):
@@ -209,14 +259,19 @@ def test_distorted():
     plain = np.array([np.allclose(one, image) for one, image in zip(still, images)])
     np.testing.assert_allclose(still[~plain], bold[~plain], atol=1e-12)
     assert 15 < plain.sum() < 45  # half of them stay as they are
-    moved = by.distorted(images, np.random.default_rng(1), 1, 0, 0.0)  # whole pixels, of the same kinds in the same order
-    choices = [[np.roll(image, (dy, dx), (0, 1))[1:-1, 1:-1] for dy in (-1, 0, 1) for dx in (-1, 0, 1)] for image in still]
-    places = np.array([[np.allclose(one[1:-1, 1:-1], choice) for choice in nine] for one, nine in zip(moved, choices)])
+    # whole pixels, of the same kinds in the same order
+    moved = by.distorted(images, np.random.default_rng(1), 1, 0, 0.0)
+    choices = [[np.roll(image, (dy, dx), (0, 1))[1:-1, 1:-1] for dy in (-1, 0, 1)
+                for dx in (-1, 0, 1)] for image in still]
+    places = np.array([[np.allclose(one[1:-1, 1:-1], choice) for choice in nine]
+                       for one, nine in zip(moved, choices)])
     assert np.all(places.sum(axis=1) == 1) and len(set(places.argmax(axis=1))) == 9
     for dtype in (np.float64, np.float32):
         x = images.astype(dtype)
-        assert by.distorted(x, np.random.default_rng(0)).dtype == dtype and np.array_equal(x, images.astype(dtype))
-    for wrong in ({"largest_shift": -1}, {"angle": -1}, {"angle": np.nan}, {"angle": np.inf}, {"bend": -1}):
+        assert (by.distorted(x, np.random.default_rng(0)).dtype == dtype
+                and np.array_equal(x, images.astype(dtype)))
+    for wrong in ({"largest_shift": -1}, {"angle": -1}, {"angle": np.nan},
+                  {"angle": np.inf}, {"bend": -1}):
         with pytest.raises(ValueError):
             by.distorted(images, np.random.default_rng(0), **wrong)
     with pytest.raises(TypeError):
@@ -225,12 +280,22 @@ def test_distorted():
 
 def test_bad_arrays():
     x = np.ones((3, 2))
-    for call, error in ((lambda: by.prototypes(x, [0, 1]), ValueError), (lambda: by.prototypes(x[:0], []), ValueError), (lambda: by.prototypes([[1.0]], [0]), TypeError),
-                        (lambda: by.nearest_neighbour(x, np.ones((2, 3)), [0, 1]), ValueError), (lambda: by.nearest_neighbour(x, x, [0, 1]), ValueError),
-                        (lambda: by.nearest_neighbour(x.astype(np.float32), x, [0, 1, 2]), TypeError), (lambda: by.nearest_neighbour(x, x[:0], []), ValueError),
-                        (lambda: by.warp(np.ones((1, 2, 2)), np.full((1, 2, 2), np.nan), np.ones((1, 2, 2))), ValueError),
-                        (lambda: by.elastic(np.ones((1, 2, 2)), np.inf, np.random.default_rng(0)), ValueError),
-                        (lambda: by.warp(x, x, x), ValueError), (lambda: by.warp(np.ones((1, 2, 2), int), x, x), TypeError),
-                        (lambda: by.warp(np.ones((2, 3, 3)), np.ones((1, 2, 2)), np.ones((1, 2, 2))), ValueError)):  # fmt: skip
+    for call, error in ((lambda: by.prototypes(x, [0, 1]), ValueError),
+                        (lambda: by.prototypes(x[:0], []), ValueError),
+                        (lambda: by.prototypes([[1.0]], [0]), TypeError),
+                        (lambda: by.nearest_neighbour(x, np.ones((2, 3)), [0, 1]),
+                         ValueError),
+                        (lambda: by.nearest_neighbour(x, x, [0, 1]), ValueError),
+                        (lambda: by.nearest_neighbour(
+                            x.astype(np.float32), x, [0, 1, 2]), TypeError),
+                        (lambda: by.nearest_neighbour(x, x[:0], []), ValueError),
+                        (lambda: by.warp(np.ones((1, 2, 2)), np.full((1, 2, 2), np.nan),
+                                         np.ones((1, 2, 2))), ValueError),
+                        (lambda: by.elastic(np.ones((1, 2, 2)), np.inf,
+                                            np.random.default_rng(0)), ValueError),
+                        (lambda: by.warp(x, x, x), ValueError),
+                        (lambda: by.warp(np.ones((1, 2, 2), int), x, x), TypeError),
+                        (lambda: by.warp(np.ones((2, 3, 3)), np.ones((1, 2, 2)),
+                                         np.ones((1, 2, 2))), ValueError)):  # fmt: skip
         with pytest.raises(error):
             call()

@@ -1,4 +1,6 @@
-"""Every notebook with another seed, other sizes and on the CPU: its assertions hold beyond the run that is stored."""
+"""Every notebook with another seed, other sizes and on the CPU: its assertions hold
+beyond the run that is stored.
+"""
 
 import os
 
@@ -10,12 +12,15 @@ SEED = int(os.environ.get("BYHAND_SEED", "1"))
 
 
 def run(path, folder, **parameters):
-    """Execute the notebook at `path` in the folder, with the interpreter that runs this test."""
+    """Execute the notebook at `path` in the folder, with the interpreter that runs this
+    test.
+    """
     unknown = parameters.keys() - papermill.inspect_notebook(path).keys()
     if unknown:  # papermill only warns
         raise ValueError(f"{path} has no parameters {sorted(unknown)}")
     return papermill.execute_notebook(
-        path, None, parameters, kernel_name="python3", cwd=folder, progress_bar=False, execution_timeout=600
+        path, None, parameters, kernel_name="python3", cwd=folder, progress_bar=False,
+        execution_timeout=600
     )
 
 
@@ -36,7 +41,9 @@ def test_it_runs_on_the_checkout(root, tmp_path):
 
 def test_an_unknown_parameter_is_an_error(tmp_path):
     cell = nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]})
-    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), tmp_path / "sizes.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "language": "python",
+                             "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel),
+                   tmp_path / "sizes.ipynb")
     with pytest.raises(ValueError, match="epochs"):
         run(tmp_path / "sizes.ipynb", tmp_path, seed=1, epochs=2)

@@ -7,7 +7,8 @@ import pytest
 
 @pytest.fixture(scope="module")
 def refresh(root):
-    spec = importlib.util.spec_from_file_location("refresh", root / "vendor-src" / "refresh.py")
+    spec = importlib.util.spec_from_file_location(
+        "refresh", root / "vendor-src" / "refresh.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -29,14 +30,16 @@ def test_the_readme_names_the_versions(refresh, root):
         assert f"`{package['name']}` {package['version']}" in readme
 
 
-@pytest.mark.parametrize("damage, word", [("alter", "altered"), ("remove", "not there"), ("add", "not listed")])
+@pytest.mark.parametrize("damage, word", [("alter", "altered"), ("remove", "not there"),
+                                          ("add", "not listed")])
 def test_damage_is_noticed(refresh, tmp_path, damage, word):
     good = {"a/one.js": b"1", "a/two.js": b"2"}
     for path, content in good.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(content)
     sums = refresh.sums(tmp_path)
-    (tmp_path / refresh.SUMS).write_text("".join(f"{digest}  {path}\n" for path, digest in sums.items()))
+    (tmp_path / refresh.SUMS).write_text(
+        "".join(f"{digest}  {path}\n" for path, digest in sums.items()))
     assert refresh.differences(tmp_path) == []
     if damage == "alter":
         (tmp_path / "a/one.js").write_bytes(b"one")

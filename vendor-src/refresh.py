@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Fetch the browser libraries of the site with npm and lay them under vendor/, byte for byte as published.
+"""Fetch the browser libraries of the site with npm and lay them under vendor/, byte for
+byte as published.
 
     python vendor-src/refresh.py           # needs npm and a network; rewrites vendor/ and vendor/SHA256SUMS
     python vendor-src/refresh.py --check   # offline: does vendor/ hold exactly what SHA256SUMS lists?
 
-To move to a new version, change VERSION and INTEGRITY below (`npm view NAME@VERSION dist.integrity`).
+To move to a new version, change VERSION and INTEGRITY below (`npm view NAME@VERSION
+dist.integrity`).
 """
 
 import base64
@@ -22,7 +24,8 @@ VENDOR = Path(__file__).resolve().parent.parent / "vendor"
 SUMS = "SHA256SUMS"
 OWN = {"README.md", SUMS}  # the files under vendor/ that are ours and not npm's
 
-# folder under vendor/: package, version, the integrity that npm publishes, and which files the site needs
+# folder under vendor/: package, version, the integrity that npm publishes, and which
+# files the site needs
 PACKAGES = {
     "mathjax": {
         "name": "mathjax",
@@ -31,10 +34,12 @@ PACKAGES = {
         "files": {
             "LICENSE": "",
             "es5/tex-mml-chtml.js": "es5",
-            "es5/input/tex/extensions/*.js": "es5/input/tex/extensions",  # autoloaded by \cancel, \boldsymbol, …
+            # autoloaded by \cancel, \boldsymbol, …
+            "es5/input/tex/extensions/*.js": "es5/input/tex/extensions",
             "es5/output/chtml/fonts/woff-v2/*.woff": "es5/output/chtml/fonts/woff-v2",
         },
-        "leave": {"es5/input/tex/extensions/all-packages.js"},  # never loaded beside tex-mml-chtml.js
+        # never loaded beside tex-mml-chtml.js
+        "leave": {"es5/input/tex/extensions/all-packages.js"},
     },
     "html-manager": {
         "name": "@jupyter-widgets/html-manager",
@@ -44,7 +49,8 @@ PACKAGES = {
             "LICENSE": "",
             "dist/embed.js": "dist",
             "dist/embed.js.LICENSE.txt": "dist",
-            "dist/*.woff2": "dist",  # icons of buttons, asked for only where a widget shows one
+            # icons of buttons, asked for only where a widget shows one
+            "dist/*.woff2": "dist",
         },
         "leave": set(),
     },
@@ -54,11 +60,14 @@ PACKAGES = {
 def tarball(name, version, integrity, folder):
     """Download one package as npm publishes it and hold it to its integrity."""
     out = subprocess.run(
-        ["npm", "pack", f"{name}@{version}", "--json", "--ignore-scripts", "--pack-destination", folder],
+        ["npm", "pack", f"{name}@{version}", "--json", "--ignore-scripts",
+         "--pack-destination", folder],
         check=True, stdout=subprocess.PIPE, text=True, cwd=folder,
     ).stdout
-    path = Path(folder) / json.loads(out)[0]["filename"].replace("@", "").replace("/", "-")
-    got = "sha512-" + base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
+    path = (Path(folder)
+            / json.loads(out)[0]["filename"].replace("@", "").replace("/", "-"))
+    got = ("sha512-"
+           + base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode())
     if got != integrity:
         raise SystemExit(f"{name}@{version}: integrity is {got}, expected {integrity}")
     return path
@@ -87,7 +96,8 @@ def unpack(path, package, target):
 def sums(vendor=VENDOR):
     """{path below vendor: SHA-256} of every file but our own."""
     return {
-        path.relative_to(vendor).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(vendor).as_posix(): hashlib.sha256(
+            path.read_bytes()).hexdigest()
         for path in sorted(vendor.rglob("*"))
         if path.is_file() and path.relative_to(vendor).as_posix() not in OWN
     }
@@ -104,8 +114,10 @@ def differences(vendor=VENDOR):
     have, want = sums(vendor), listed(vendor)
     return (
         [f"{path}: listed and not there" for path in sorted(want.keys() - have.keys())]
-        + [f"{path}: there and not listed" for path in sorted(have.keys() - want.keys())]
-        + [f"{path}: altered" for path in sorted(want.keys() & have.keys()) if want[path] != have[path]]
+        + [f"{path}: there and not listed"
+           for path in sorted(have.keys() - want.keys())]
+        + [f"{path}: altered"
+           for path in sorted(want.keys() & have.keys()) if want[path] != have[path]]
     )
 
 
@@ -115,13 +127,15 @@ def refresh():
         fresh = {}
         for folder, package in PACKAGES.items():
             fresh[folder] = Path(scratch) / "unpacked" / folder
-            unpack(tarball(package["name"], package["version"], package["integrity"], scratch), package, fresh[folder])
+            unpack(tarball(package["name"], package["version"], package["integrity"],
+                           scratch), package, fresh[folder])
         for old in VENDOR.iterdir():
             if old.is_dir():
                 shutil.rmtree(old)
         for folder, path in fresh.items():
             shutil.copytree(path, VENDOR / folder)
-    (VENDOR / SUMS).write_text("".join(f"{digest}  {path}\n" for path, digest in sums().items()), encoding="utf-8")
+    (VENDOR / SUMS).write_text("".join(
+        f"{digest}  {path}\n" for path, digest in sums().items()), encoding="utf-8")
     print(f"{len(sums())} files under {VENDOR.name}/")
 
 

@@ -1,8 +1,9 @@
 """Search that finds Korean words inside longer ones.
 
-Korean writes particles on the noun (역전파를, 역전파의) and joins nouns into compounds (경사하강법), and
-Sphinx indexes whole words. So this indexes every part of a Korean word of two or more syllables, and takes the
-particles off the end of what the reader types. English is indexed as Sphinx does it.
+Korean writes particles on the noun (역전파를, 역전파의) and joins nouns into compounds (경사하강법),
+and Sphinx indexes whole words. So this indexes every part of a Korean word of two or
+more syllables, and takes the particles off the end of what the reader types. English is
+indexed as Sphinx does it.
 """
 
 import re
@@ -11,7 +12,8 @@ from sphinx.search.en import SearchEnglish
 
 HANGUL = re.compile("[가-힣]+")
 
-# particles of one syllable; taking one off too many only widens the search, since parts of words are indexed
+# particles of one syllable; taking one off too many only widens the search, since parts
+# of words are indexed
 PARTICLES = "을를이가은는의에와과로도만서"
 
 
@@ -39,7 +41,8 @@ function splitQuery(query) {
             words += [part for part in HANGUL.split(word) if part]
             for korean in HANGUL.findall(word):
                 size = len(korean)
-                words += {korean[i:j] for i in range(size) for j in range(i + 2, size + 1)} or {korean}
+                words += ({korean[i:j] for i in range(size)
+                           for j in range(i + 2, size + 1)} or {korean})
         return words
 
 

@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['fans', 'calculate_gain', 'zeros', 'normal', 'uniform', 'lecun_normal', 'lecun_uniform', 'xavier_normal',
            'xavier_uniform', 'kaiming_normal', 'kaiming_uniform', 'trunc_normal', 'orthogonal', 'initialize', 'lsuv',
-           'gaussian_mean', 'mean_field', 'StackedLinear', 'stack', 'SideBySide']
+           'gaussian_mean', 'mean_field']
 
 # %% ../book/initialization.ipynb #6e169767
 import copy
@@ -12,7 +12,7 @@ import math
 import numpy as np
 from scipy.special import log_ndtr, ndtri_exp
 
-from .backprop import Layer, Linear, Sequential, check_array
+from .backprop import Linear, Sequential
 
 # %% ../book/initialization.ipynb #efc91294
 def fans(shape):
@@ -237,88 +237,3 @@ def mean_field(activation, depth, weight_var, bias_var=0.0, input_moment=1.0):
         chi[i] = (weight_var  # eq. initialization-chi
                   * gaussian_mean(lambda u: activation.backward(np.ones_like(u)) ** 2))
     return q, m, chi
-
-# %% ../book/initialization.ipynb #40128c37
-class StackedLinear(Layer):
-    """S Linear layers side by side: x (N, S, D) to y (N, S, M), with "weight" (S, M, D)
-    and "bias" (S, 1, M).
-
-    Raises ValueError or TypeError for arrays of other shapes or dtypes.
-    """
-
-    def __init__(self, weight, bias):
-        super().__init__()
-        check_array("weight", weight, (None, None, None))
-        check_array("bias", bias, (len(weight), 1, weight.shape[1]), weight.dtype)
-        self.params.update(weight=np.array(weight), bias=np.array(bias))
-
-    def forward(self, x):
-        weight = self.params["weight"]
-        check_array("x", x, (None, len(weight), weight.shape[2]), weight.dtype)
-        self.x = x.swapaxes(0, 1)
-        return (self.x @ weight.swapaxes(1, 2) + self.params["bias"]).swapaxes(0, 1)
-
-    def backward(self, dy):
-        weight = self.params["weight"]
-        check_array("dy", dy, (self.x.shape[1], *weight.shape[:2]), weight.dtype)
-        dy = dy.swapaxes(0, 1)
-        self.grads["weight"] = dy.swapaxes(1, 2) @ self.x
-        self.grads["bias"] = dy.sum(axis=1, keepdims=True)
-        return (dy @ weight).swapaxes(0, 1)
-
-# %% ../book/initialization.ipynb #c4f81a72
-def stack(models):
-    """One Sequential that runs several of one architecture side by side: x (N, S, D) to
-    y (N, S, M).
-
-    Every Linear, with bias, becomes a StackedLinear with copies of the weights; the
-    other layers must work elementwise, and are copied from the first model. Initialize
-    first, then stack. Raises ValueError for no models, if their layers differ in kind
-    or shape, and for layers that hold parameters of another kind.
-    """
-    layers, models = [], list(models)
-    if not models:
-        raise ValueError("there must be at least one model")
-    for group in zip(*(model.layers for model in models), strict=True):
-        if len({type(layer) for layer in group}) > 1:
-            raise ValueError(
-                "the models differ: "
-                f"{', '.join(sorted({type(layer).__name__ for layer in group}))} in "
-                "one place")
-        if isinstance(group[0], Linear):
-            params = [layer.params for layer in group]
-            if any("bias" not in p for p in params):
-                raise ValueError("a Linear without bias cannot be stacked")
-            layers.append(StackedLinear(np.stack([p["weight"] for p in params]),
-                                        np.stack([p["bias"][None] for p in params])))
-        elif group[0].params or group[0].buffers:
-            raise ValueError(f"{type(group[0]).__name__} has a state of its own, which "
-                             "the models would share")
-        else:
-            layers.append(copy.deepcopy(group[0]))
-    return Sequential(*layers)
-
-
-class SideBySide:
-    """The sum over S stacked models of each one's mean loss: prediction (N, S, C) with
-    target (N, S).
-
-    loss: CrossEntropyLoss(reduction="sum"). Each model gets the gradient that it would
-    get alone. Raises ValueError for another reduction of loss; its own one is "mean",
-    over the examples.
-    """
-
-    reduction = "mean"
-
-    def __init__(self, loss):
-        if loss.reduction != "sum":
-            raise ValueError(
-                f'loss must have the reduction "sum", got {loss.reduction!r}')
-        self.loss = loss
-
-    def forward(self, prediction, target):
-        self.n = len(prediction)
-        return self.loss.forward(prediction.swapaxes(1, 2), target) / self.n
-
-    def backward(self, dy=1.0):
-        return self.loss.backward(dy / self.n).swapaxes(1, 2)

@@ -13,6 +13,7 @@ import math
 import os
 import platform
 import re
+import sys
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,9 +22,6 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-import torch
-from IPython.display import display
-
 
 # %% ../book/checks.ipynb #28b1bcb6
 def numerical_gradient(f, x, step=None):
@@ -89,33 +87,57 @@ def tolerance(dtype, entries):
             else 4 * float(np.finfo(np.float32).eps) * math.sqrt(max(entries, 16)))
 
 # %% ../book/checks.ipynb #b2d71d22
+def _plain(value):
+    """What JSON can hold: infinity and NaN become text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _run():
+    """The versions and the machine of a run."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        torch = None
+    gpu = torch is not None and torch.cuda.is_available()
+    return {"kind": "run", "python": platform.python_version(),
+            "numpy": np.__version__, "torch": torch and str(torch.__version__),
+            "machine": platform.machine(),
+            "gpu": torch.cuda.get_device_name() if gpu else None}
+
+
 def write_record(**entry):
     """Append entry as one line of JSON to the file that BYHAND_RECORD names; without
     it, do nothing.
 
-    A new file begins with a line on the run: versions, machine, GPU. Raises ValueError
+    Each line is a single write, so that many processes may share a file; the one that
+    makes it adds a line of the kind "run": versions, machine, GPU. Raises ValueError
     for a relative file name, because notebooks run in folders of their own.
     """
     if not (name := os.environ.get("BYHAND_RECORD")):
         return
-    path = Path(name)
-    if not path.is_absolute():
+    if not Path(name).is_absolute():
         raise ValueError(f"BYHAND_RECORD must be an absolute file name, got {name!r}")
-    lines = [entry]
-    if not path.exists():
-        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-        lines.insert(0, {"kind": "run", "python": platform.python_version(),
-                         "numpy": np.__version__,
-                         "torch": torch.__version__, "machine": platform.machine(),
-                         "gpu": gpu})
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    lines = [{key: _plain(value) for key, value in entry.items()}]
+    try:
+        file = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+        lines.insert(0, _run())
+    except FileExistsError:
+        file = os.open(name, os.O_WRONLY | os.O_APPEND)
+    try:
+        for line in lines:
+            os.write(file, (json.dumps(line, ensure_ascii=False) + "\n").encode())
+    finally:
+        os.close(file)
 
 # %% ../book/checks.ipynb #5651c341
 def resolve_device(device="auto"):
     """"cuda" or "cpu": "auto" is cuda where there is one. Raises ValueError for
     anything else, or for an absent GPU.
     """
+    import torch
+
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f'device must be "auto", "cpu" or "cuda", got {device!r}')
     if device == "cuda" and not torch.cuda.is_available():
@@ -129,6 +151,8 @@ def full_precision():
     """Switch TF32 off for matrix products and convolutions on a GPU, and restore the
     setting afterwards.
     """
+    import torch
+
     if not torch.cuda.is_available():
         yield
         return
@@ -144,11 +168,13 @@ def full_precision():
 
 # %% ../book/checks.ipynb #22d00b61
 class CheckFailed(AssertionError):
-    """A quantity disagrees. `summary` says which one, without numbers."""
+    """Something disagrees. `summary` says what, without numbers; faults are pairs of
+    such a text and its details.
+    """
 
-    def __init__(self, summary, detail):
-        super().__init__(f"{summary}: {detail}")
-        self.summary = summary
+    def __init__(self, *faults):
+        super().__init__("; ".join(f"{what}: {detail}" for what, detail in faults))
+        self.summary = "; ".join(what for what, _ in faults)
 
 
 def _worst_entry(ours, theirs):
@@ -163,35 +189,50 @@ def _worst_entry(ours, theirs):
     return f"ours {ours[worst]!s}, theirs {theirs[worst]!s}{at}"
 
 
-def compare(quantity, ours, theirs, dtype, limit, *, method="", scale=0.0):
-    """One row of a report, or CheckFailed unless shape, dtype and, within the limit,
-    the values agree.
+def compare(quantity, ours, theirs, dtype, limit, *, method="", scale=0.0, run="",
+            nan=False):
+    """One row of a report: whether shape, dtype and, within the limit, the values agree.
 
     theirs is an array; ours one too, or a number. A scale above max|theirs| takes its
     place in the relative error; the row says what limit that amounts to. method is ""
-    for a comparison with PyTorch and "numerical" for one with finite differences.
+    for a comparison with PyTorch and "numerical" for one with finite differences, run
+    says on which inputs. Arrays without entries do not agree, and a NaN on both sides
+    only with nan=True, beside other values. The row does not raise: `Report.show` does.
     """
     dtype = np.dtype(dtype).name
-    where = f"{quantity} {method}".rstrip() + f" in {dtype}"
-    if np.shape(ours) != theirs.shape:
-        raise CheckFailed(f"{where} has the wrong shape",
-                          f"expected {theirs.shape}, got {np.shape(ours)}")
+    row = {"quantity": quantity, "run": run, "method": method, "shape": theirs.shape,
+           "dtype": dtype, "asked": limit, "limit": limit, "error": math.inf,
+           "agrees": False, "fault": "", "detail": ""}
     found = getattr(ours, "dtype", type(ours).__name__)
+    if np.shape(ours) != theirs.shape:
+        return row | {"fault": "has the wrong shape",
+                      "detail": f"expected {theirs.shape}, got {np.shape(ours)}"}
     if theirs.ndim and found != theirs.dtype:
-        raise CheckFailed(f"{where} has the wrong dtype",
-                          f"expected {theirs.dtype}, got {found}")
-    error = relative_error(ours, theirs)
-    asked, largest = limit, float(np.max(np.abs(theirs), initial=0.0))
+        return row | {"fault": "has the wrong dtype",
+                      "detail": f"expected {theirs.dtype}, got {found}"}
+    nans = np.isnan(theirs)
+    if nans.all() or (nans.any() and not nan):
+        return row | {"fault": "compares nothing", "detail": f"{int(nans.sum())} of "
+                      f"{theirs.size} entries are NaN in PyTorch"}
+    error, largest = relative_error(ours, theirs), float(np.max(np.abs(theirs)))
     if 0 < largest < scale:
         limit *= scale / largest
-    if not error <= limit:
-        raise CheckFailed(f"{where} differs", f"{_worst_entry(ours, theirs)}; error "
-                          f"{error:.1e}, limit {limit:.1e}")
-    return {"quantity": quantity, "method": method, "shape": theirs.shape,
-            "dtype": dtype, "asked": asked, "limit": limit, "error": error}
+    row |= {"limit": limit, "error": error, "agrees": error <= limit}
+    if not row["agrees"]:
+        row |= {"fault": "differs", "detail": f"{_worst_entry(ours, theirs)}; error "
+                f"{error:.1e}, limit {limit:.1e}"}
+    return row
 
 # %% ../book/checks.ipynb #725a7773
 _open_group = ContextVar("open_group", default=None)
+_broken = ContextVar("broken", default=None)
+
+
+def _where(row):
+    """A row's quantity, method, dtype and inputs in words."""
+    parts = [row["quantity"], row["method"], "in", row["dtype"],
+             row["run"] and f"({row['run']})"]
+    return " ".join(filter(None, parts))
 
 
 @dataclass
@@ -205,48 +246,38 @@ class Report:
     name: str = ""
 
     def show(self):
-        """Add it to the open group, append what was measured to the record, return it."""
+        """Record every row; add the report to the open group and return it.
+
+        Raises CheckFailed if there are no rows or one does not agree; the text names
+        the first few.
+        """
         group = _open_group.get()
+        names = {"group": group.name if group else "", "configuration": self.name,
+                 "ours": self.ours, "theirs": self.theirs, "device": self.device}
+        if _broken.get():
+            names["broken"] = _broken.get()
         for row in self.rows:
-            write_record(kind="check", ours=self.ours, theirs=self.theirs,
-                         device=self.device, **row)
-        if group is not None:
+            write_record(kind="check", **names, **row)
+        wrong = [row for row in self.rows if not row["agrees"]]
+        if wrong or not self.rows:
+            raise self._failure(wrong)
+        if group:
             group.reports.append(self)
         return self
 
-    def _table(self):
-        """The heading, then the lines; a column is a dtype or method with its limit,
-        its cells are "yes" where it agreed.
-        """
-        columns = {(row["dtype"], row["method"]): f"{row['method'] or row['dtype']} "
-                   f"within {row['asked']:.0e}" for row in self.rows}
-        lines = {}
-        for row in self.rows:
-            agreed = ("yes" if row["limit"] == row["asked"]
-                      else f"yes, within {row['limit']:.0e}")
-            lines.setdefault((row["quantity"], str(row["shape"])),
-                             {})[row["dtype"], row["method"]] = agreed
-        yield "quantity", "shape", *columns.values()
-        for line, agreed in lines.items():
-            yield *line, *(agreed.get(column, "") for column in columns)
+    def _failure(self, wrong):
+        if not wrong:
+            return CheckFailed((f"{self.ours} is not compared", "there are no rows"))
+        faults = [(f"{_where(row)} {row['fault']}", row["detail"]) for row in wrong[:3]]
+        if len(wrong) > 3:
+            faults.append(("more disagrees", f"{len(wrong) - 3} other quantities"))
+        return CheckFailed(*faults)
 
     def __repr__(self):
-        table = list(self._table())
-        widths = [max(map(len, column)) for column in zip(*table)]
-        lines = ["  ".join(cell.ljust(width)
-                           for cell, width in zip(line, widths)).rstrip()
-                 for line in table]
-        return "\n".join([f"Checked: {self.ours} against {self.theirs}", *lines])
+        return f"Checked: {self.ours} against {self.theirs}, {_size([self])}"
 
     def _repr_html_(self):
-        head, *lines = self._table()
-        head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line)
-                       + "</tr>" for line in lines)
-        title = (f"Checked: <code>{escape(self.ours)}</code> against "
-                 f"<code>{escape(self.theirs)}</code>")
-        return (f'<div class="byhand-check"><p class="byhand-title">{title}</p>'
-                f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+        return _details(f"{escape(self.ours)} against {escape(self.theirs)}", [self])
 
 
 @dataclass
@@ -257,7 +288,60 @@ class Group:
     reports: list = field(default_factory=list)
 
     def __repr__(self):
-        return "\n".join([f"Checks: {self.name}", *map(repr, self.reports)])
+        return f"Checked: {self.name}, {_size(self.reports)}"
+
+    def _repr_html_(self):
+        return _details(f"<code>{escape(self.name)}</code>", self.reports)
+
+# %% ../book/checks.ipynb #6b1d02c4
+def _size(reports):
+    """How much was compared, in words."""
+    rows = [row for report in reports for row in report.rows]
+    dtypes = dict.fromkeys(row["dtype"] for row in rows)
+    how = " and ".join(dtypes)
+    if any(row["method"] == "numerical" for row in rows):
+        how += ", also by finite differences"
+    n = len(reports)
+    return f"{n} configuration{'s' * (n != 1)} in {how}"
+
+
+def _within(rows):
+    """The tolerance of rows of one dtype and method."""
+    asked, limit = (max(row[key] for row in rows) for key in ("asked", "limit"))
+    if limit > asked:  # to a power of ten: the last digit differs between machines
+        return f"within {asked:.0e}, small ones {10.0 ** math.ceil(math.log10(limit)):.0e}"
+    return f"within {asked:.0e}"
+
+
+def _details(title, reports):
+    """HTML: one line that opens into a table with a row for each configuration."""
+    columns = dict.fromkeys((row["dtype"], row["method"])
+                            for report in reports for row in report.rows)
+    head = ["configuration", "compared", "inputs"]
+    head += [method or dtype for dtype, method in columns]
+    lines = []
+    for report in reports:
+        cells = [", ".join(filter(None, dict.fromkeys(row[key] for row in report.rows)))
+                 for key in ("quantity", "run")]
+        for column in columns:
+            rows = [row for row in report.rows
+                    if (row["dtype"], row["method"]) == column]
+            cells.append(_within(rows) if rows else "")
+        lines.append(f'<tr><th scope="row">{escape(report.name or report.ours)}</th>'
+                     + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    return (f'<details class="byhand-check"><summary class="byhand-title">Checked: '
+            f"{title}, {_size(reports)}</summary><table><thead><tr>{head}</tr></thead>"
+            f"<tbody>{''.join(lines)}</tbody></table></details>")
+
+
+def _display(thing):
+    """Show it: in a notebook as HTML, elsewhere as text."""
+    ipython = sys.modules.get("IPython")
+    if ipython and ipython.get_ipython():
+        ipython.display.display(thing)
+    else:
+        print(thing)
 
 
 @contextmanager
@@ -268,14 +352,17 @@ def group(name):
         yield reports
     finally:
         _open_group.reset(token)
-    display(reports)
+    if not reports.reports:
+        raise CheckFailed((f"the group {name!r} is empty", "no check ran inside it"))
+    _display(reports)
 
 # %% ../book/checks.ipynb #eb535869
 CHECK_SEED = 323_533_536
 
 
 def _name(thing):
-    if isinstance(thing, torch.nn.Module):
+    torch = sys.modules.get("torch")
+    if torch and isinstance(thing, torch.nn.Module):
         return (f"torch.nn.{type(thing).__name__}" if type(thing).__module__.startswith(
             "torch.") else type(thing).__name__)
     return getattr(thing, "__name__",
@@ -325,17 +412,16 @@ def _run_ours(layer, inputs, differentiable):
     problems = [text for text in (str(warning.message) for warning in caught)
                 if "encountered in" in text and not text.endswith("matmul")]
     if problems and all(np.isfinite(x).all() for x in inputs):
-        raise CheckFailed(f"{_name(layer)} is not stable in {dtype.name}", problems[0])
+        raise CheckFailed((f"{_name(layer)} is not stable in {dtype.name}", problems[0]))
     for before, after in zip([*inputs, upstream, *params.values()],
                              [*given, *layer.params.values()]):
         if not np.array_equal(before, after,
                               equal_nan=np.asarray(before).dtype.kind == "f"):
-            raise CheckFailed(f"{_name(layer)} changes what it is "
-                              "given", "inputs, the upstream gradient and "
-                              "parameters must stay as they are")
+            raise CheckFailed((f"{_name(layer)} changes what it is given", "inputs, the "
+                               "upstream gradient and parameters must stay"))
     if layer.grads.keys() != layer.params.keys():
-        raise CheckFailed("the gradients do not fit the parameters",
-                          f"expected {sorted(layer.params)}, got {sorted(layer.grads)}")
+        raise CheckFailed(("the gradients do not fit the parameters",
+                          f"expected {sorted(layer.params)}, got {sorted(layer.grads)}"))
     dx = dx if isinstance(dx, tuple) else (dx,)
     quantities = {"output": output}
     quantities |= {name: dx[i] for name, i in _gradient_names(
@@ -346,6 +432,8 @@ def _run_ours(layer, inputs, differentiable):
 # %% ../book/checks.ipynb #bf646059
 def _run_theirs(theirs, state, params, mask, inputs, upstream, differentiable, device):
     """The same quantities from PyTorch, as arrays."""
+    import torch
+
     try:
         arguments = inspect.signature(getattr(theirs, "forward", theirs)).parameters
     except ValueError:  # built into torch, without a signature
@@ -426,8 +514,8 @@ def _check(ours, theirs, inputs, differentiable, device, numerical, name):
         entries = max(np.size(value) for value in [*x, *expected.values()])
         for name, value in expected.items():
             if quantities.get(name) is None:
-                raise CheckFailed(f"{name} is missing",
-                                  f"{_name(ours)} computes no such quantity")
+                raise CheckFailed((f"{name} is missing",
+                                  f"{_name(ours)} computes no such quantity"))
             report.rows.append(compare(name, quantities[name], value, dtype,
                                        tolerance(dtype, entries)))
         if numerical and dtype == np.float64 and all(
@@ -483,6 +571,8 @@ def check_optimizer(ours, theirs, *, name=None, steps=100, device="auto"):
     "weight", a (3,) "bias" and the same normal gradients. device: as in check_layer.
     Raises CheckFailed, an AssertionError, at the first step that disagrees.
     """
+    import torch
+
     device = resolve_device(device)
     shapes = {"weight": (4, 3), "bias": (3,)}
     rng = np.random.default_rng(CHECK_SEED)
@@ -506,15 +596,17 @@ def check_optimizer(ours, theirs, *, name=None, steps=100, device="auto"):
             our_optimizer.step(grads)
             their_optimizer.step()
             if any(params[name] is not array for name, array in arrays.items()):
-                raise CheckFailed("a parameter was replaced",
-                                  "an optimizer changes the parameters in place")
+                raise CheckFailed(("a parameter was replaced",
+                                  "an optimizer changes the parameters in place"))
             if any(not np.array_equal(grads[name], gradient)
                    for name, gradient in given.items()):
-                raise CheckFailed("a gradient was changed",
-                                  "an optimizer must leave the gradients as they are")
+                raise CheckFailed(("a gradient was changed",
+                                  "an optimizer must leave the gradients as they are"))
             last = [compare(f"{name} after {step} steps", params[name],
                             tensor.detach().cpu().numpy(), dtype, limit)
                     for name, tensor in tensors.items()]
+            if not all(row["agrees"] for row in last):
+                break
         rows += last
     ours, theirs = type(our_optimizer).__name__, type(their_optimizer).__name__
     return Report(ours, theirs, device, rows, name or ours).show()
@@ -536,19 +628,27 @@ class Caught:
                 f"<p>{escape(self.reason)}</p></div>")
 
 
-def catches(check, broken, *args, match="", **kwargs):
-    """Assert that check(broken, *args, **kwargs) raises an AssertionError, and display
-    why it did.
+def catches(check, broken, *args, match, **kwargs):
+    """Assert that check(broken, *args, **kwargs) fails for the reason expected; show it.
 
-    Any other exception passes through: a crash is not a catch. Raises AssertionError if
-    the check accepts the broken version.
+    match is a regular expression that must be found in the text of the AssertionError;
+    "" is refused. Any other exception passes through: a crash is not a catch. Raises
+    AssertionError if the check accepts the broken version, or fails for another reason.
     """
+    if not match:
+        raise ValueError("match must say why the check fails, got an empty text")
+    tokens = _broken.set(_name(broken)), _open_group.set(None)
     try:
         check(broken, *args, **kwargs)
     except AssertionError as failure:
         if not re.search(match, str(failure)):
-            raise AssertionError(f"expected a failure that matches {match!r}") from failure
-        display(Caught(_name(broken), getattr(failure, "summary", str(failure))))
+            raise AssertionError(f"{_name(broken)} fails, but not for the reason "
+                                 f"{match!r}: {failure}") from failure
+        caught = Caught(_name(broken), getattr(failure, "summary", str(failure)))
     else:
         raise AssertionError(
             f"{_name(check)} accepts {_name(broken)}, which it should catch")
+    finally:
+        _broken.reset(tokens[0])
+        _open_group.reset(tokens[1])
+    _display(caught)

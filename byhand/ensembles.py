@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['Ambiguity', 'ambiguity', 'error_correlation', 'BiasVarianceCovariance', 'bias_variance_covariance', 'combine',
-           'disagreement', 'Doubt', 'doubt', 'bootstrap', 'get_swa_avg_fn', 'get_ema_avg_fn', 'AveragedModel',
+           'disagreement', 'Doubt', 'doubt', 'bootstrap', 'get_swa_avg_fn', 'get_ema_avg_fn', 'AveragedModel', 'Hooked',
            'update_bn', 'monte_carlo']
 
 # %% ../book/ensembles.ipynb #ac7e0104
@@ -281,6 +281,20 @@ class AveragedModel(Layer):
 
     def backward(self, dy):
         return self.module.backward(dy)
+
+# %% ../book/ensembles.ipynb #92220409
+class Hooked:
+    """An optimizer for `train` that calls some functions after each of its steps: a
+    schedule's step, an average's update. All else is asked of `optimizer` itself.
+    """
+
+    def __init__(self, optimizer, *after):
+        self.optimizer, self.after = optimizer, after
+
+    def step(self, grads):
+        self.optimizer.step(grads)
+        for call in self.after:
+            call()
 
 # %% ../book/ensembles.ipynb #dd1a4d1a
 def _norms(model):

@@ -302,7 +302,8 @@ def test_a_correlation_has_no_unit(seed, dtype, unit):
     r = np.random.default_rng(seed)
     predictions, target = r.normal(size=(4, 9)), r.normal(size=9)
     expected = error_correlation(predictions, target)
-    found = error_correlation(*((unit * x).astype(dtype) for x in (predictions, target)))
+    found = error_correlation((unit * predictions).astype(dtype),
+                              (unit * target).astype(dtype))
     assert found == pytest.approx(expected, abs=1e-5 if dtype == "float32" else 1e-12)
 
 
@@ -356,7 +357,8 @@ def test_an_average_is_a_model_like_any_other():
         for name, value in average.params.items():
             assert np.array_equal(each.params[name], value)
     # an average within a model, and of one that holds an average
-    outer = AveragedModel(Sequential(average, Linear(3, 2, rng=np.random.default_rng(0))))
+    last = Linear(3, 2, rng=np.random.default_rng(0))
+    outer = AveragedModel(Sequential(average, last))
     assert "module.0.module.1.running_mean" in outer.buffers
 
 
@@ -432,7 +434,8 @@ def test_statistics_that_are_lost_are_made_anew_at_any_depth():
     norm = InstanceNorm1d(3, track_running_stats=True)
     images = r.normal(size=(2, 6, 3, 5))
     update_bn(images, norm)
-    np.testing.assert_allclose(norm.buffers["running_mean"], images.mean(axis=(0, 1, 3)))
+    means = images.mean(axis=(0, 1, 3))
+    np.testing.assert_allclose(norm.buffers["running_mean"], means)
     update_bn([np.ones((2, 4))], Sequential(Linear(4, 2, rng=r), Sequential()))
 
 

@@ -167,7 +167,9 @@ def test_adapted_statistics(n, dtype):
     assert (not model.training and any(modes) and all(
         np.array_equal(params[name], value) for name, value in model.params.items()))
     assert model.buffers["1.num_batches_tracked"] == 2
-    deep = Sequential(*model.layers[:-1], BatchNorm1d(5, dtype=dtype), Linear(5, 3, rng=rng, dtype=dtype))  # the second sees what the first makes of x
+    # the second sees what the first makes of x
+    deep = Sequential(*model.layers[:-1], BatchNorm1d(5, dtype=dtype),
+                      Linear(5, 3, rng=rng, dtype=dtype))
     theirs = twin(deep)
     theirs[1].momentum = theirs[5].momentum = None
     theirs[1].reset_running_stats(), theirs[5].reset_running_stats()
@@ -198,15 +200,17 @@ def test_lost_statistics_are_replaced_at_any_depth():
     model.buffers["2.running_var"][2] = -np.inf
     x = rng.normal(size=(10, 3))
     h = model.layers[0].forward(x)
-    theirs = torch.nn.Sequential(torch.nn.BatchNorm1d(4, momentum=None), torch.nn.ReLU(),
-                                 torch.nn.BatchNorm1d(4, momentum=None)).double()
+    theirs = torch.nn.Sequential(
+        torch.nn.BatchNorm1d(4, momentum=None), torch.nn.ReLU(),
+        torch.nn.BatchNorm1d(4, momentum=None)).double()
     theirs(torch.tensor(h))
     by.adapt_statistics(model, x)
     for ours, layer in (("1.0", 0), ("2", 2)):
         for name in ("running_mean", "running_var"):
             np.testing.assert_allclose(model.buffers[f"{ours}.{name}"],
                                        getattr(theirs[layer], name).numpy())
-    norm, images = InstanceNorm1d(4, track_running_stats=True), rng.normal(size=(6, 4, 5))
+    norm = InstanceNorm1d(4, track_running_stats=True)
+    images = rng.normal(size=(6, 4, 5))
     by.adapt_statistics(norm, images)
     np.testing.assert_allclose(norm.buffers["running_mean"], images.mean(axis=(0, 2)))
 
@@ -354,7 +358,7 @@ def test_bad_arrays():
                         (lambda: by.nearest_neighbour(x, x, [0, np.nan, 1]),
                          ValueError),
                         (lambda: by.prototypes(x, [0, np.nan, 1]), ValueError),
-                        (lambda: by.warp(np.ones((1, 2, 2)), np.ones((1, 2, 2), complex),
+                        (lambda: by.warp(np.ones((1, 2, 2)), 1j * np.ones((1, 2, 2)),
                                          np.ones((1, 2, 2))), TypeError),
                         (lambda: by.warp(np.ones((1, 2, 2)), np.full((1, 2, 2), "1"),
                                          np.ones((1, 2, 2))), TypeError),

@@ -62,23 +62,69 @@ def _layers_in(name, value):
     """(name, layer) for each layer in value: a layer, or lists, tuples and dicts of
     them. TypeError for layers where they can have no name.
     """
-    if isinstance(value, Layer):
+    if isinstance(value, _Tree):
         return [(name, value)]
+    pairs = ()
     if isinstance(value, (list, tuple)):
         pairs = enumerate(value)
     elif isinstance(value, CONTAINERS):
-        if any(isinstance(inner, Layer) for inner in value):  # in a set, or as keys
+        if any(isinstance(inner, _Tree) for inner in value):  # in a set, or as keys
             raise TypeError(f"layers in {name!r} would be lost: hold them in a list or "
                             f"as values of a dict, not so in a {type(value).__name__}")
         pairs = value.items() if isinstance(value, dict) else ()
-    else:
-        pairs = ()
-    return [found for key, inner in pairs for found in _layers_in(f"{name}.{key}", inner)]
+    return [found for key, inner in pairs
+            for found in _layers_in(f"{name}.{key}", inner)]
 
+# %% ../book/backprop.ipynb #7d92c13e
+class _Tree:
+    """What lets a layer hold layers: it finds them in its attributes."""
 
+    def __setattr__(self, name, value):
+        if (not isinstance(value, (_Tree, *CONTAINERS))
+                or name in ("params", "grads", "buffers")):
+            return super().__setattr__(name, value)
+        inner, before = _layers_in(name, value), dict(vars(self))
+        super().__setattr__(name, value)
+        vars(self).setdefault("_holders", {})[name] = None  # where to look for layers
+        try:
+            self.named_layers() if inner else None  # refuses one that comes twice
+        except ValueError:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def named_children(self):
+        """(name, layer) for each of the layers that this one holds itself."""
+        return [pair for name in vars(self).get("_holders", ())
+                for pair in _layers_in(name, vars(self).get(name))]
+
+    def named_layers(self):
+        """{dotted name: layer}: this layer under "", and all in it at any depth."""
+        found, seen, waiting = {}, set(), [("", self)]
+        while waiting:
+            path, layer = waiting.pop()
+            if path in found or id(layer) in seen:
+                raise ValueError(
+                    f"{type(layer).__name__} at {path!r}: a name and a layer may stand "
+                    "in a model only once (its next forward would overwrite its last)")
+            found[path] = layer
+            seen.add(id(layer))
+            if "_holders" in vars(layer):
+                waiting += [(f"{path}.{name}" if path else name, child)
+                            for name, child in reversed(layer.named_children())]
+        return found
+
+    def __getattr__(self, name):  # called only for what is not there
+        if name in ("_own", "training"):
+            raise RuntimeError(f"{type(self).__name__}.__init__ must begin with "
+                               "super().__init__()")
+        raise AttributeError(f"{type(self).__name__} has no {name!r}; if forward sets "
+                             "it, call forward before backward")
+
+# %% ../book/backprop.ipynb #9a1c5165
 class _Joined(dict):
-    """The arrays of a layer and of the layers in it, from {path: arrays there}. An array
-    that is set goes to the layer that owns it; there is no other way to change it.
+    """The arrays of a layer and of the layers in it, from {path: arrays there}. An
+    array that is set goes to the layer that owns it; nothing else changes them.
     """
 
     def __init__(self, parts):
@@ -122,7 +168,7 @@ def _state(kind):
     return property(read, write)
 
 # %% ../book/backprop.ipynb #4ab3093a
-class Layer:
+class Layer(_Tree):
     """What all layers share: forward(x) -> y, backward(dy) -> dx, and their state.
 
     params, grads and buffers are dicts of arrays with PyTorch's names. backward uses
@@ -141,47 +187,6 @@ class Layer:
         self.training = True
 
     params, grads, buffers = map(_state, ("params", "grads", "buffers"))
-
-    def __getattr__(self, name):  # called only for what is not there
-        if name in ("_own", "training"):
-            raise RuntimeError(f"{type(self).__name__}.__init__ must begin with "
-                               "super().__init__()")
-        raise AttributeError(f"{type(self).__name__} has no {name!r}; if forward sets "
-                             "it, call forward before backward")
-
-    def __setattr__(self, name, value):
-        if not isinstance(value, (Layer, *CONTAINERS)) or hasattr(Layer, name):
-            return super().__setattr__(name, value)
-        inner, before = _layers_in(name, value), dict(vars(self))
-        super().__setattr__(name, value)
-        vars(self).setdefault("_holders", {})[name] = None  # where to look for layers
-        try:
-            self.named_layers() if inner else None  # refuses one that comes twice
-        except ValueError:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    def named_children(self):
-        """(name, layer) for each of the layers that this one holds itself."""
-        return [pair for name in vars(self).get("_holders", ())
-                for pair in _layers_in(name, vars(self).get(name))]
-
-    def named_layers(self):
-        """{dotted name: layer}: this layer under "", and all in it at any depth."""
-        found, seen, waiting = {}, set(), [("", self)]
-        while waiting:
-            path, layer = waiting.pop()
-            if path in found or id(layer) in seen:
-                raise ValueError(f"{type(layer).__name__} at {path!r}: a name and a "
-                                 "layer may stand in a model only once (the layer's next "
-                                 "forward pass would overwrite its last)")
-            found[path] = layer
-            seen.add(id(layer))
-            if "_holders" in vars(layer):
-                waiting += [(f"{path}.{name}" if path else name, child)
-                            for name, child in reversed(layer.named_children())]
-        return found
 
     def train(self, mode=True):
         for layer in self.named_layers().values():
@@ -297,7 +302,7 @@ class Loss:
                 f'reduction must be "mean", "sum" or "none", got {reduction!r}')
         self.reduction = reduction
 
-    __getattr__ = Layer.__getattr__
+    __getattr__ = _Tree.__getattr__
 
     def reduce(self, losses, total=None):
         """The losses, their sum, or their sum over total, by default their number;
@@ -351,7 +356,7 @@ class MSELoss(Loss):
 
 # %% ../book/backprop.ipynb #3600bff6
 def _backward(layer, dy, input_grad):
-    """layer.backward(dy); without input_grad, dx is left out where backward can do so."""
+    """layer.backward(dy); without input_grad, dx is left out where that is possible."""
     if input_grad or "input_grad" not in (layer.backward.__kwdefaults__ or {}):
         return layer.backward(dy)
     return layer.backward(dy, input_grad=False)
@@ -362,8 +367,8 @@ class Sequential(Layer):
 
     backward(dy, input_grad=False) leaves out the gradient of x where the first layer
     can. Where a layer refuses its input, those before it have run already; backward is
-    then refused until a forward pass succeeds. Raises TypeError for anything but layers,
-    ValueError for a layer that comes twice, in the row or anywhere in it.
+    then refused until a forward pass succeeds. Raises TypeError for anything but
+    layers, ValueError for a layer that comes twice, in the row or anywhere in it.
     """
 
     def __init__(self, *layers):

@@ -23,17 +23,24 @@ from .backprop import Layer, Linear, Loss, ReLU, Sequential, check_array
 from .checks import write_record
 
 # %% ../book/experiments.ipynb #5f1e0c3a
-def _shown(values, half):
-    """The values with as many digits as an interval of this half width supports.
+ANSWERS = ("absent", "more", "less", "undecided")
 
-    Nine digits come first, so that the last bits decide no rounding.
+
+def _interval(found):
+    """The text "0.42 [0.33, 0.51], n = 10, d = 0.03" with as many digits as the width
+    supports; nine digits come first, so that the last bits decide no rounding.
     """
-    digits = 1 - math.floor(math.log10(half)) if half > 0 else 3
-    texts = []
-    for value in values:
-        value = round(float(f"{value:.9g}"), max(digits, 0))
-        texts.append(f"{value + 0.0:.{max(digits, 0)}f}")  # no -0.0
-    return texts
+    half = (found.high - found.low) / 2
+    digits = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 3
+    mean, low, high = (f"{round(float(f'{value:.9g}'), digits) + 0.0:.{digits}f}"
+                       for value in (found.mean, found.low, found.high))  # no -0.0
+    texts = [f"{mean} [{low}, {high}]" if half > 0 else f"{mean} without spread",
+             f"n = {found.n}"]
+    if found.d is not None:
+        texts.append(f"d = {found.d:g}")
+    if found.comparisons > 1:
+        texts.append(f"one of {found.comparisons} comparisons")
+    return ", ".join(texts)
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,6 @@ def fact(holds, numbers):
     return Outcome(bool(holds), bool(holds), numbers)
 
 # %% ../book/experiments.ipynb #35f879d3
-ANSWERS = ("absent", "more", "less", "undecided")
-
-
 @dataclass(frozen=True)
 class Paired:
     """A mean paired difference with its interval: what `paired` returns.
@@ -120,13 +124,7 @@ class Paired:
         return Outcome(*found, repr(self), self)
 
     def __repr__(self):
-        mean, low, high = _shown((self.mean, self.low, self.high),
-                                 (self.high - self.low) / 2)
-        interval = f"[{low}, {high}]" if self.low < self.high else "without spread"
-        rest = f", d = {self.d:g}" if self.d is not None else ""
-        rest += (f", one of {self.comparisons} comparisons"
-                 if self.comparisons > 1 else "")
-        return f"{self.answer}: {mean} {interval}, n = {self.n}{rest}"
+        return f"{self.answer}: {_interval(self)}"
 
 # %% ../book/experiments.ipynb #8c2b6d14
 def paired(a, b, *, d=None, comparisons=1, resplit=0.0):
@@ -612,7 +610,8 @@ def _judge(claim):
     """Record a claim; AssertionError unless what came out agrees with its verdict and
     the controls came out as they must.
     """
-    entry, found, strict = claim.entry, claim.found, not os.environ.get("BYHAND_VARIANT")
+    entry, found = claim.entry, claim.found
+    strict = not os.environ.get("BYHAND_VARIANT")
     control = claim.control if isinstance(claim.control, dict) else {}
     came_out = [outcome.holds if strict else outcome.surely
                 for outcome in found.values()]

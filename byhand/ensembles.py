@@ -42,8 +42,9 @@ def ambiguity(predictions, target):
     """Mean squared error of the averaged prediction, split into the members' mean error
     and their spread, as floats, computed in float64.
 
-    predictions (M, ...), one row a member; target (...), of the same dtype. Raises
-    TypeError and ValueError for arrays that do not fit (Krogh and Vedelsby, 1995).
+    predictions (M, ...), one row a member; target (...), of the same dtype. Errors
+    above 1e154 have no square: inf. Raises TypeError and ValueError for arrays that do
+    not fit (Krogh and Vedelsby, 1995).
     """
     predictions, target = _members(predictions, target)
     mean = predictions.mean(axis=0)
@@ -52,7 +53,7 @@ def ambiguity(predictions, target):
                      # eq. ensembles-ambiguity
                      float(np.mean((predictions - mean) ** 2)))
 
-
+# %% ../book/ensembles.ipynb #6d5f1fdf
 def error_correlation(predictions, target):
     """Mean product of two different members' errors over the mean square of all
     members' errors, a float.
@@ -192,7 +193,8 @@ def doubt(probabilities):
                          f"from {sums.min()} to {sums.max()}")
     total, own = (_entropy(probabilities.mean(axis=0)),
                   _entropy(probabilities).mean(axis=0))
-    return Doubt(total, own, total - own)  # eq. ensembles-information
+    # eq. ensembles-information
+    return Doubt(*map(np.asarray, (total, own, total - own)))
 
 # %% ../book/ensembles.ipynb #9a358099
 def bootstrap(n, rng, columns=None):

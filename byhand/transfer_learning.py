@@ -207,7 +207,7 @@ def distorted(images, rng, largest_shift=1, angle=15, bend=1.2):
     if operator.index(largest_shift) < 0 or not 0 <= angle < np.inf:
         raise ValueError("largest_shift and angle must be finite and not negative, got "
                          f"{largest_shift} and {angle}")
-    if len(images) == 0:
+    if images.size == 0:
         return elastic(images, bend, rng)
     bolder = (rng.random(len(images)) < 0.5)[:, None, None]
     images = np.where(bolder, np.maximum(images, shift(images, 0, 1)), images)

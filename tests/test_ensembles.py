@@ -324,6 +324,11 @@ def test_a_member_that_answers_nan_has_no_answer(how):
     assert np.isnan(found[0]).all() and np.isfinite(found[1]).all()
 
 
+def test_the_doubt_on_one_example_is_an_array_without_axes():
+    for part in doubt(np.array([[0.0, 1.0], [0.5, 0.5]])):
+        assert isinstance(part, np.ndarray) and part.shape == ()
+
+
 def test_large_logits_do_not_overflow():
     z = np.array([[3e38, 0.0], [3e38, -1.0]], np.float32)
     assert combine(z, "logits").tolist() == [1.0, 0.0]

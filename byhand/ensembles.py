@@ -186,7 +186,8 @@ def doubt(probabilities):
         raise ValueError("probabilities must have the shape (members, ..., classes), "
                          f"got {probabilities.shape}")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError("probabilities must lie in [0, 1]")
+        raise ValueError("probabilities must lie in [0, 1], got values from "
+                         f"{probabilities.min()} to {probabilities.max()}")
     sums = probabilities.sum(axis=-1)
     if not np.allclose(sums, 1, rtol=0, atol=np.finfo(sums.dtype).eps ** 0.5):
         raise ValueError("the probabilities of all classes must add up to 1, got sums "
@@ -201,10 +202,12 @@ def bootstrap(n, rng, columns=None):
     """Indices of a sample of n out of n examples, with replacement (Breiman, 1996):
     (n,), or (n, columns) for that many members.
 
-    Raises ValueError for an n below 1, TypeError if it is no integer.
+    Raises ValueError for an n below 1 or columns below 0, TypeError for one that is no
+    integer.
     """
-    if operator.index(n) < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    if operator.index(n) < 1 or (columns is not None and operator.index(columns) < 0):
+        raise ValueError("n must be at least 1 and columns at least 0, got "
+                         f"{n} and {columns}")
     return rng.integers(n, size=n if columns is None else (n, columns))
 
 # %% ../book/ensembles.ipynb #842abba6

@@ -138,7 +138,7 @@ def nearest_neighbour(features, known, labels):
         raise TypeError(f"features and known must have one dtype, got {features.dtype} "
                         f"and {known.dtype}")
     if not (np.isfinite(features).all() and np.isfinite(known).all()):
-        raise ValueError("features and known must be finite")
+        raise ValueError("features and known must be finite, got NaN or infinity")
     labels = _as_labels(labels, len(known))
     # the difference of two halves cannot overflow
     features, known = (x.astype(np.float64) / 2 for x in (features, known))
@@ -163,7 +163,7 @@ def warp(images, rows, columns):
         raise TypeError("rows and columns must be real numbers, got "
                         f"{rows.dtype} and {columns.dtype}")
     if np.isnan(rows).any() or np.isnan(columns).any():
-        raise ValueError("rows and columns must not contain NaN")
+        raise ValueError("rows and columns must be numbers, got NaN among them")
     height, width = images.shape[1:]
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     rows, columns = np.clip(rows, -1, height) + 1, np.clip(columns, -1, width) + 1

@@ -255,6 +255,8 @@ def test_a_bootstrap_sample_repeats():
         (lambda: doubt(np.zeros(3)), ValueError, "shape"),
         (lambda: bootstrap(0, np.random.default_rng(0)), ValueError, "at least 1"),
         (lambda: bootstrap(2.5, np.random.default_rng(0)), TypeError, "integer"),
+        (lambda: bootstrap(2, np.random.default_rng(0), 1.5), TypeError, "integer"),
+        (lambda: bootstrap(2, np.random.default_rng(0), -1), ValueError, "columns at"),
         (lambda: BiasVarianceCovariance(1.0, 1.0, 0.5).error(0), ValueError, "m must"),
         (lambda: BiasVarianceCovariance(1.0, 1.0, 0.5).error(math.nan), ValueError,
          "m must"),

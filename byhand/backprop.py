@@ -425,11 +425,11 @@ def train(model, loss, x, y, *, lr=None, epochs, batch_size, rng, optimizer=None
 
     x (N, ...) and y (N, ...) are inputs and targets; rng shuffles them anew in every
     epoch, and the last batch may be smaller. Each step subtracts lr times the gradient,
-    or calls optimizer.step(model.grads). A batch is run in `chunks` parts, to save memory,
-    and their gradients add up to its own (batch statistics are those of each chunk).
-    Means are weighed by loss.total, what each was divided by: by classes' weights, or
-    by the targets that count. A batch without any makes no step; an epoch without any
-    has the loss NaN.
+    or calls optimizer.step(model.grads). A batch may be run in `chunks` parts, to save
+    memory: their gradients add up to its own (batch statistics are each part's). Each
+    mean counts by what it was divided by, loss.total: examples, their classes' weights,
+    or the targets that count. A batch without any makes no step, and an epoch without
+    any has the loss NaN.
 
     Raises ValueError unless exactly one of lr and optimizer is given, the loss is a
     mean, x and y have one positive length, and batch_size, epochs and chunks are at

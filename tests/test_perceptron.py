@@ -101,7 +101,8 @@ def test_mistakes_stay_within_the_bound_in_any_order(seed, margin):
     x = rng.uniform(-1, 1, size=(200, 3))
     score = x @ star[:3] + star[3]
     keep = np.flatnonzero(np.abs(score) >= margin)
-    for order in (keep, keep[::-1], keep[np.argsort(score[keep])], rng.permutation(keep)):
+    sort = np.argsort(score[keep])
+    for order in (keep, keep[::-1], keep[sort], rng.permutation(keep)):
         if len(order):
             mistakes = Perceptron(3).fit(x[order], np.sign(score[order]),
                                          max_epochs=100_000)

@@ -20,7 +20,8 @@ from byhand.checks import check_layer, check_loss
 from byhand.losses import CrossEntropyLoss
 from byhand.regularization import DropConnect
 
-SIZE = st.integers(4, 9)  # in float32, a bias of one or two entries may be a sum that cancels to nothing but rounding
+# in float32 a bias of one or two entries may be a sum that cancels to mere rounding
+SIZE = st.integers(4, 9)
 EDGES = st.sampled_from([0.0, -0.0, 1e-300, 1.0, -30.0, 700.0, 1e4, -1e4, np.inf,
                          -np.inf, np.nan])
 quick = settings(max_examples=25)
@@ -235,7 +236,7 @@ def test_train_leaves_the_update_to_an_optimizer():
      ({"optimizer": object()}, "either lr or"), ({"y": np.ones((29, 1))}, "one length"),
      ({"x": np.ones((0, 3)), "y": np.ones((0, 1))}, "at least 1"),
      ({"batch_size": 0}, "batch_size"), ({"epochs": 0}, "epochs"),
-     ({"chunks": 0}, "chunks")],
+     ({"chunks": 0}, "chunks"), ({"lr": np.nan}, "finite"), ({"lr": -1.0}, "negative")],
 )  # fmt: skip
 def test_train_refuses(changed, message):
     x, y = problem()
@@ -419,7 +420,7 @@ def test_a_layer_without_a_start():
             self.width = 3
 
     for use in (lambda: Sequential(linear(), Forgetful()).params,
-                lambda: Forgetful().grads, lambda: Forgetful().training):
+                lambda: Forgetful().grads):
         with pytest.raises(RuntimeError, match=r"Forgetful.__init__.*super\(\)"):
             use()
 

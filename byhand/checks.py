@@ -80,7 +80,8 @@ def numerical_gradient(f, x, step=None):
             h = usual if step is None else step
             gradient[index] = _central(f, x, index, h)[0]
         else:
-            tries = [_estimate(f, x, index, h) for h in (usual, root * size)]
+            with np.errstate(all="ignore"):  # one of them may leave f's domain
+                tries = [_estimate(f, x, index, h) for h in (usual, root * size)]
             gradient[index] = min(tries, key=lambda found: found[1])[0]
     return gradient
 
@@ -227,11 +228,11 @@ def _same(a, b):
     return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-def _fault(text, detail, dtype, run):
-    """A row for what is wrong with a layer as such."""
-    return {"quantity": "", "run": run, "method": "", "shape": (), "asked": 0.0,
-            "limit": 0.0, "dtype": np.dtype(dtype).name, "error": math.inf,
-            "agrees": False, "fault": text, "detail": detail}
+def _fault(text, detail, dtype, run, about=""):
+    """A row for what is wrong with a layer as such, or in a quantity."""
+    return {"about": about, "quantity": "", "run": run, "method": "", "shape": [],
+            "dtype": np.dtype(dtype).name, "asked": 0.0, "limit": 0.0,
+            "error": math.inf, "agrees": False, "fault": text, "detail": detail}
 
 
 @contextmanager
@@ -296,17 +297,18 @@ def _run_ours(layer, case):
     case.ours = _collect(layer, output, dx, case)
     faults = []
     if complaints and all(np.isfinite(x).all() for x in case.inputs):
-        faults.append(("is not stable in " + np.dtype(case.dtype).name, complaints[0]))
+        faults.append(("is not stable", complaints[0], ""))
     if not all(map(_same, [*case.inputs, *case.upstream, *params.values()],
                    [*given, *dy, *layer.params.values()])):
         faults.append(("changes what it is given",
-                       "inputs, the upstream gradient and parameters must stay"))
+                       "inputs, the upstream gradient and parameters must stay", ""))
     if layer.grads.keys() != layer.params.keys():
-        faults.append((f"has gradients that do not fit the parameters",
-                       f"expected {sorted(layer.params)}, got {sorted(layer.grads)}"))
+        faults.append(("has gradients that do not fit the parameters",
+                       f"expected {sorted(layer.params)}, got {sorted(layer.grads)}",
+                       ""))
     faults += _run_again(layer, case, given, output, kept, dx)
-    return [_fault(f"{_name(layer)} {what}", detail, case.dtype, case.run)
-            for what, detail in faults]
+    return [_fault(f"{_name(layer)} {what}", detail, case.dtype, case.run, about)
+            for what, detail, about in faults]
 
 # %% ../book/checks.ipynb #5f0a9b13
 def _run_again(layer, case, given, output, kept, dx):
@@ -323,7 +325,7 @@ def _run_again(layer, case, given, output, kept, dx):
                 and relative_error(found, 2 * once) > limit):
             adds = relative_error(found, 3 * once) <= limit
             yield (f"spoils {name} when backward is called again",
-                   "it adds to the first" if adds else "what it kept has changed")
+                   "it adds to the first" if adds else "what it kept has changed", name)
     following = layer.forward(*copy.deepcopy(given))
     own = list((layer.params | layer.buffers).values())
     for before, after, old in zip(*map(_tuple, (output, following, kept))):
@@ -331,10 +333,10 @@ def _run_again(layer, case, given, output, kept, dx):
             shared = np.may_share_memory(before, after) and not any(
                 np.may_share_memory(before, value) for value in own)
             if shared or not _same(before, old):
-                yield "writes into an output that it returned before", "return a copy"
+                yield "writes into an output that it returned before", "copy it", ""
     if not all(_same(_tuple(dx)[i], case.ours[name])
                for name, i in case.names.items() if name in case.ours):
-        yield "writes into a gradient that it returned before", "return a copy"
+        yield "writes into a gradient that it returned before", "copy it", ""
 
 # %% ../book/checks.ipynb #bf646059
 def _arguments(theirs):
@@ -489,6 +491,11 @@ def _tried_hints(name, case, before, run):
              if np.ndim(dy) else dy for dy in upstream]
     yield ("the upstream gradient is forgotten",
            lambda: run(upstream=[dy * 0 + 1 for dy in upstream]))
+    for key, value in case.state.items():
+        yield f"the factor {key} is missing", lambda: right / value
+        yield f"the factor {key} comes twice", lambda: right * value
+        yield (f"the transpose of {key} is used",
+               lambda: run(state=case.state | {key: np.ascontiguousarray(value.T)}))
     yield ("the upstream gradient is multiplied twice",
            lambda: run(upstream=[dy * dy for dy in upstream]))
     yield "it is the upstream gradient itself", lambda: upstream[0]
@@ -499,11 +506,6 @@ def _tried_hints(name, case, before, run):
                lambda: run(inputs=before.inputs))
         yield ("that of the run before is added to it",
                lambda: right + before.theirs[name])
-    for key, value in case.state.items():
-        yield f"the factor {key} is missing", lambda: right / value
-        yield f"the factor {key} comes twice", lambda: right * value
-        yield (f"the transpose of {key} is used",
-               lambda: run(state=case.state | {key: np.ascontiguousarray(value.T)}))
     for other in case.names:
         yield f"it is the gradient that {other} should be", lambda: case.theirs[other]
 
@@ -572,8 +574,8 @@ class _Check:
 
 def _copy_of(check, dtype):
     """A copy of our layer in dtype, its state, and whether that can be set."""
-    if not hasattr(check.ours, "forward"):  # a function of the dtype builds it
-        layer = _dressed(check.ours(dtype))
+    if isinstance(check.ours, type) or not hasattr(check.ours, "forward"):
+        layer = _dressed(check.ours(dtype))  # it builds a layer in that dtype
         return layer, copy.deepcopy(layer.params | layer.buffers), False
     layer = copy.deepcopy(_dressed(check.ours))
     state = {name: _cast(value, dtype)
@@ -603,8 +605,8 @@ def _in_dtype(check, dtype):
     case = _Case(dtype, inputs, state, names, seed=check.seed, loss=check.loss,
                  rtol=check.rtol)
     fresh, rows = copy.deepcopy(layer), check.report.rows
-    rows += _run_ours(layer, case)
-    rows += _compare_theirs(check, layer, case, None, {})
+    faults = _run_ours(layer, case)
+    rows += _joined(faults, _compare_theirs(check, layer, case, None, {}))
     widest = dtype == max((np.dtype(d) for d in check.dtypes), key=lambda d: d.itemsize)
     if (check.numerical and widest and dtype != np.float16
             and all(np.isfinite(x).all() for x in inputs)):
@@ -641,6 +643,12 @@ def _compare_theirs(check, layer, case, before, floor):
             row["fault"] += hint and f" ({hint})"
         rows.append(row)
     return rows
+
+
+def _joined(faults, rows):
+    """Both, without faults in a quantity that is wrong in the first place."""
+    wrong = {row["quantity"] for row in rows if not row["agrees"]}
+    return [fault for fault in faults if fault["about"] not in wrong] + rows
 
 
 def _hints(check, layer, name, case, before):
@@ -700,7 +708,7 @@ def _one_more(check, layer, case, before, settable, floor):
         return rows + list(_compare_numerically(layer, case, check.step, settable,
                                                 hints=True))
     try:
-        rows += _compare_theirs(check, layer, case, before, floor)
+        rows = _joined(rows, _compare_theirs(check, layer, case, before, floor))
     except (RuntimeError, ValueError, IndexError):
         return None
     if not all(np.isfinite(value).all() for value in case.theirs.values()):
@@ -1009,6 +1017,8 @@ def view(layer, params=None, grads=None, buffers=None, *, forward="forward",
 def _dressed(layer):
     """The layer, or a view of it where it lacks params, grads, or load_state."""
     kinds = ("params", "grads", "buffers")
+    if isinstance(layer, (_View, _Pair)):
+        return layer
     if all(hasattr(layer, name) for name in kinds) and (
             hasattr(layer, "load_state") or not (layer.params or layer.buffers)):
         return layer
@@ -1136,17 +1146,18 @@ def catches(check, broken, *args, match, **kwargs):
     """
     if not match:
         raise ValueError("match must say why the check fails, got an empty text")
-    tokens = _broken.set(_name(broken)), _open_group.set(None)
+    name = _name(broken, "a function")
+    tokens = _broken.set(name), _open_group.set(None)
     try:
         check(broken, *args, **kwargs)
     except AssertionError as failure:
         if not re.search(match, str(failure)):
-            raise AssertionError(f"{_name(broken)} fails, but not for the reason "
-                                 f"{match!r}: {failure}") from failure
-        caught = Caught(_name(broken), getattr(failure, "summary", str(failure)))
+            raise AssertionError(f"{name} fails, but not for the reason {match!r}: "
+                                 f"{failure}") from failure
+        caught = Caught(name, getattr(failure, "summary", str(failure)))
     else:
         raise AssertionError(
-            f"{_name(check)} accepts {_name(broken)}, which it should catch")
+            f"{_name(check)} accepts {name}, which it should catch")
     finally:
         _broken.reset(tokens[0])
         _open_group.reset(tokens[1])
@@ -1242,7 +1253,7 @@ def _sentence(row):
     run = row["run"] and f"({row['run']})"
     what = [row["quantity"], row["method"], "in", row["dtype"], run, row["fault"]]
     if not row["quantity"]:
-        what = [row["fault"], run]
+        what = [row["fault"], "in", row["dtype"], run]
     return " ".join(filter(None, what))
 
 # %% ../book/checks.ipynb #9af50c3e
@@ -1268,7 +1279,8 @@ class Report:
         if _broken.get():
             names["broken"] = _broken.get()
         for row in self.rows:
-            write_record(kind="check", **names, **row)
+            write_record(kind="check", **names,
+                         **{key: value for key, value in row.items() if key != "about"})
         wrong = [row for row in self.rows if not row["agrees"]]
         if wrong or not self.rows:
             raise self._failure(wrong)
@@ -1281,7 +1293,7 @@ class Report:
             return CheckFailed((f"{self.ours} is not compared", "there are no rows"))
         faults = [(_sentence(row), row["detail"]) for row in wrong[:3]]
         if len(wrong) > 3:
-            faults.append(("more disagrees", f"{len(wrong) - 3} other quantities"))
+            faults.append(("and more", f"{len(wrong) - 3} others disagree"))
         return CheckFailed(*faults)
 
     def __repr__(self):

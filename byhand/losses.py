@@ -5,6 +5,8 @@ __all__ = ['Softmax', 'LogSoftmax', 'L1Loss', 'HuberLoss', 'BCELoss', 'BCEWithLo
            'KLDivLoss']
 
 # %% ../book/losses.ipynb #8742a0d6
+import operator
+
 import numpy as np
 
 from .backprop import Layer, Loss, check_array
@@ -23,24 +25,26 @@ class Softmax(Layer):
 
     dim is the last axis by default; PyTorch warns if it is not given, and may take
     another. A row that holds +inf or NaN, or only -inf, becomes NaN, as in PyTorch. An
-    empty x gives an empty y. Raises TypeError for an input that is not a float array,
-    ValueError for an axis that it does not have.
+    empty x gives an empty y. Raises TypeError for a dim that is not whole and for an
+    input that is not a float array, ValueError for an axis that it does not have.
     """
 
     def __init__(self, dim=-1):
         super().__init__()
-        self.dim = dim
+        self.dim = operator.index(dim)
 
     def forward(self, x):
         check_array("x", x)
         e = np.exp(_shifted(x, self.dim))
-        self.y = e / e.sum(axis=self.dim, keepdims=True)  # eq. losses-softmax
+        # eq. losses-softmax
+        self.y = np.asarray(e / e.sum(axis=self.dim, keepdims=True))
         return self.y
 
     def backward(self, dy):
         check_array("dy", dy, self.y.shape, self.y.dtype)
         # eq. losses-softmax-grad
-        return self.y * (dy - np.sum(dy * self.y, axis=self.dim, keepdims=True))
+        along = np.sum(dy * self.y, axis=self.dim, keepdims=True)
+        return np.asarray(self.y * (dy - along))
 
 # %% ../book/losses.ipynb #b23512e4
 def _log_softmax(x, dim):
@@ -59,13 +63,14 @@ class LogSoftmax(Softmax):
 
     def forward(self, x):
         check_array("x", x)
-        self.y = _log_softmax(x, self.dim)
+        self.y = np.asarray(_log_softmax(x, self.dim))
         return self.y
 
     def backward(self, dy):
         check_array("dy", dy, self.y.shape, self.y.dtype)
         # eq. losses-log-softmax-grad
-        return dy - np.exp(self.y) * dy.sum(axis=self.dim, keepdims=True)
+        along = np.sum(dy, axis=self.dim, keepdims=True)
+        return np.asarray(dy - np.exp(self.y) * along)
 
 # %% ../book/losses.ipynb #fe55b0a8
 def _check_pair(prediction, target):

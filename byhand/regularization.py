@@ -34,8 +34,9 @@ def noisy_labels(y, fraction, rng, classes=10):
     from all classes.
 
     The share is exact, to rounding; one in `classes` of the redrawn labels comes out as
-    it was. Raises ValueError for a fraction outside [0, 1] and for more classes than
-    the labels' dtype can name, TypeError for labels that are no integers.
+    it was. Raises ValueError for a fraction outside [0, 1], for labels that are none of
+    the classes and for more classes than the labels' dtype can name, TypeError for
+    labels that are no integers.
     """
     y = np.array(y)
     if y.dtype.kind not in "iu" or y.ndim == 0:
@@ -43,8 +44,11 @@ def noisy_labels(y, fraction, rng, classes=10):
             f"y must be an array of integers, got {y.dtype} of the shape {y.shape}")
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction must lie in [0, 1], got {fraction}")
-    if not 1 <= classes <= np.iinfo(y.dtype).max + 1:
+    if not 1 <= operator.index(classes) <= np.iinfo(y.dtype).max + 1:
         raise ValueError(f"{classes} classes do not fit into labels of {y.dtype}")
+    if y.size and not 0 <= y.min() <= y.max() < classes:
+        raise ValueError(f"labels must lie in 0 to {classes - 1}, got {y.min()} to "
+                         f"{y.max()}")
     chosen = np.argsort(rng.random(y.shape), axis=0)[: round(fraction * len(y))]
     drawn = rng.integers(classes, size=chosen.shape).astype(y.dtype)
     np.put_along_axis(y, chosen, drawn, axis=0)
@@ -83,7 +87,7 @@ def soft_threshold(weight, amount):
     check_array("weight", weight)
     if not amount >= 0:
         raise ValueError(f"amount must not be negative, got {amount}")
-    return weight - np.clip(weight, -float(amount), float(amount))
+    return np.asarray(weight - np.clip(weight, -float(amount), float(amount)))
 
 # %% ../book/regularization.ipynb #d6165e76
 class EarlyStopping:
@@ -149,12 +153,13 @@ class Dropout(Layer):
             scale = 1 / (1 - self.p) if self.p < 1 else 0.0
             factor = self.mask.astype(x.dtype) * scale
         self.shape, self.dtype, self.factor = x.shape, x.dtype, factor
-        return x if factor is None else x * factor  # eq. regularization-dropout
+        # eq. regularization-dropout; asarray: NumPy makes scalars of arrays without axes
+        return np.asarray(x if factor is None else x * factor)
 
     def backward(self, dy):
         check_array("dy", dy, self.shape, self.dtype)
         # eq. regularization-dropout-grad
-        return dy if self.factor is None else dy * self.factor
+        return np.asarray(dy if self.factor is None else dy * self.factor)
 
 # %% ../book/regularization.ipynb #3efd765b
 class DropConnect(Linear):
@@ -361,7 +366,7 @@ class GaussianNoise(Layer):
         if not self.training:
             return x
         self.mask = (self.std * self.rng.normal(size=x.shape)).astype(x.dtype)
-        return x + self.mask
+        return np.asarray(x + self.mask)
 
     def backward(self, dy):
         check_array("dy", dy, self.shape, self.dtype)
@@ -380,9 +385,10 @@ def calibration_error(probabilities, target, bins=15):
     """
     check_array("probabilities", probabilities, (None, None))
     target = np.asarray(target)
-    if target.shape != probabilities.shape[:1] or len(target) == 0 or bins < 1:
+    shape, bins = probabilities.shape, operator.index(bins)
+    if target.shape != shape[:1] or 0 in shape or bins < 1:
         raise ValueError("expected N > 0 targets for N rows and bins of at least 1, "
-                         f"got {target.shape} for {probabilities.shape} and {bins}")
+                         f"got {target.shape} for {shape} and {bins}")
     if not np.all((probabilities >= 0) & (probabilities <= 1)) or not np.allclose(
             probabilities.sum(axis=1), 1, rtol=0, atol=1e-3):
         raise ValueError("each row must hold probabilities that sum to 1, got sums of "
@@ -390,7 +396,7 @@ def calibration_error(probabilities, target, bins=15):
                          f"{probabilities.sum(axis=1).max():.3g}; logits need softmax")
     if target.dtype.kind not in "iu":
         raise TypeError(f"target must hold integer class indices, got {target.dtype}")
-    last = probabilities.shape[1] - 1
+    last = shape[1] - 1
     if target.min() < 0 or target.max() > last:
         raise ValueError(f"class indices must lie in 0 to {last}, got {target.min()} "
                          f"to {target.max()}")
@@ -520,9 +526,11 @@ def cutout(images, size, rng):
     the image, set to 0 (DeVries and Taylor, 2017).
 
     Near an edge a part of the square lies outside. Raises ValueError for a size below
-    1.
+    1, or images without pixels.
     """
     _check_images(images)
+    if 0 in images.shape[-2:]:
+        raise ValueError(f"images must have pixels, got the shape {images.shape}")
     if operator.index(size) < 1:
         raise ValueError(f"size must be at least 1, got {size}")
     top, left = (rng.integers(n, size=(len(images), 1, 1)) - size // 2

@@ -361,6 +361,15 @@ def test_softmax_of_nothing(kind, shape, dim):
         assert layer.backward(np.zeros(shape)).shape == shape
 
 
+@pytest.mark.parametrize("kind", [Softmax, LogSoftmax])
+def test_softmax_of_one_number(kind):
+    layer = kind()
+    for value in (layer.forward(np.array(1.5)), layer.backward(np.array(1.0))):
+        assert isinstance(value, np.ndarray) and value.shape == ()
+    with pytest.raises(TypeError, match="float"):
+        kind(0.5)
+
+
 def test_softmax_of_the_largest_logits():
     x = np.array([[3e38, -3e38]], np.float32)
     with warnings.catch_warnings():

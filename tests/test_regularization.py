@@ -217,10 +217,19 @@ def test_early_stopping_keeps_a_copy_of_the_best_state():
 
 @given(st.integers(1, 60), st.integers(1, 3), st.floats(0, 1), SEED)
 def test_noisy_labels_redraw_the_share_of_each_column(n, columns, fraction, seed):
-    y = np.full((n, columns), -1)
+    class Others:  # draws the last class only, and so tells which labels it drew
+        def __init__(self):
+            self.random = generator(seed).random
+
+        def integers(self, classes, size):
+            return np.full(size, classes - 1)
+
+    y = np.zeros((n, columns), int)
+    noisy = by.noisy_labels(y, fraction, Others(), classes=3)
+    assert np.array_equal((noisy == 2).sum(axis=0), [round(fraction * n)] * columns)
+    assert not y.any() and noisy.dtype == y.dtype
     noisy = by.noisy_labels(y, fraction, generator(seed), classes=3)
-    assert np.array_equal((noisy >= 0).sum(axis=0), [round(fraction * n)] * columns)
-    assert np.all(y == -1) and noisy.dtype == y.dtype and noisy.max(initial=0) <= 2
+    assert set(noisy.ravel()) <= {0, 1, 2}
 
 
 def test_datasets_side_by_side():
@@ -383,6 +392,15 @@ RNG = generator()
          "in 0 to 1, got 0 to 2"),
         (lambda: by.calibration_error(np.eye(2), [0.0, 1.0]), TypeError,
          "integer class indices, got float64"),
+        (lambda: by.noisy_labels(np.array([0, 104]), 0.5, RNG), ValueError,
+         "labels must lie in 0 to 9, got 0 to 104"),
+        (lambda: by.noisy_labels(np.array([0, 1]), 0.5, RNG, classes=2.5), TypeError,
+         "float"),
+        (lambda: by.calibration_error(np.eye(2), [0, 1], 1.5), TypeError, "float"),
+        (lambda: by.calibration_error(np.ones((2, 0)), [0, 1]), ValueError, "expected"),
+        (lambda: by.cutout(np.ones((3, 6, 0)), 2, RNG), ValueError, "have pixels"),
+        (lambda: by.pooling_starts(8, 4, 2, np.array([np.nan])), ValueError,
+         r"u must lie in \[0, 1\), got nan"),
         (lambda: by.noisy_labels(np.zeros(8, np.uint8), 1.0, RNG, classes=1000),
          ValueError, "1000 classes do not fit into labels of uint8"),
         (lambda: by.mixup(np.ones((2, 3)), np.ones((2, 3)), np.inf, RNG), ValueError,
@@ -497,3 +515,14 @@ def test_early_stopping_that_fails_to_copy_keeps_what_it_had():
     with pytest.raises(AttributeError):
         stopper.step(0.5, "no model")
     assert (stopper.best_loss, stopper.best_step, stopper.steps) == (1.0, 0, 1)
+
+
+@pytest.mark.parametrize("layer", [by.Dropout(0.5, rng=generator()),
+                                   by.GaussianNoise(0.5, rng=generator())],
+                         ids=lambda layer: type(layer).__name__)
+def test_an_array_without_axes_stays_an_array(layer):
+    for mode in (True, False):
+        layer.training = mode
+        for value in (layer.forward(np.array(1.5)), layer.backward(np.array(1.0)),
+                      by.soft_threshold(np.array(1.5), 1.0)):
+            assert isinstance(value, np.ndarray) and value.shape == ()

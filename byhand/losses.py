@@ -297,7 +297,7 @@ class NLLLoss(Loss):
         picked = np.zeros_like(prediction)
         np.multiply(share, prediction, out=picked, where=hot)
         # eq. losses-nll
-        loss = self.reduce(-picked.sum(axis=axis), float(share.sum()))
+        loss = self.reduce(0 - picked.sum(axis=axis), float(share.sum()))
         self.axis, self.hot, self.share = axis, hot, share
         return loss
 
@@ -335,10 +335,10 @@ class CrossEntropyLoss(NLLLoss):
     dtype, which need not sum to 1. label_smoothing: the part of each target that is
     spread evenly over all classes. The mean over class probabilities divides by the
     number of examples (of pixels, for images), whatever their weight. A class of
-    probability 0 costs nothing, also with a logit of -inf (NaN in PyTorch). The rest,
-    with its errors, is as in NLLLoss; ValueError also for label_smoothing outside
-    [0, 1], for probabilities that are negative or NaN, and for probabilities with an
-    ignore_index that is a class.
+    probability 0 costs nothing, also with a logit of -inf (NaN in PyTorch). A loss
+    below the dtype's eps is 0, as in PyTorch. The rest, with its errors, is as in
+    NLLLoss; ValueError also for label_smoothing outside [0, 1], for probabilities that
+    are negative or NaN, and for probabilities with an ignore_index that is a class.
     """
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean",
@@ -360,7 +360,8 @@ class CrossEntropyLoss(NLLLoss):
         log_p, losses = _log_softmax(prediction, axis), np.zeros_like(prediction)
         with np.errstate(invalid="ignore"):  # a weight of 0 times -inf
             np.multiply(share, log_p, out=losses, where=counts if smoothing else used)
-        loss = self.reduce(-losses.sum(axis=axis), total)  # eq. losses-categorical
+        # eq. losses-categorical; -0 would be printed with its sign
+        loss = self.reduce(0 - losses.sum(axis=axis), total)
         self.axis, self.share, self.counts, self.log_p = axis, share, counts, log_p
         return loss
 

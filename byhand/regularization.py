@@ -62,20 +62,19 @@ def max_norm(weight, limit, axis=-1):
     The length is the Euclidean one along axis: for (..., out, in) that of the weights
     coming into each unit; each row is first divided by its largest entry, so that no
     square overflows or vanishes. (torch.renorm does not, and adds 1e-7 to the length.)
-    A row with NaN or infinity stays as it is. Raises ValueError unless limit is
+    A row with NaN or infinity becomes NaN. Raises ValueError unless limit is
     positive (Srebro et al., 2005; Srivastava et al., 2014, section 5.1).
     """
     check_array("weight", weight)
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}")
     largest = np.abs(weight).max(axis=axis, keepdims=True, initial=0)
-    largest = np.where((largest > 0) & np.isfinite(largest), largest, 1)
-    unit = weight / largest
-    # of a row that is not 0: at least 1
-    norm = np.sqrt((unit**2).sum(axis=axis, keepdims=True))
-    with np.errstate(over="ignore"):
-        too_long = (norm * largest > limit) & np.isfinite(norm)
-    return np.where(too_long, unit * (float(limit) / np.maximum(norm, 1)), weight)
+    with np.errstate(over="ignore", invalid="ignore"):
+        unit = weight / np.where(largest > 0, largest, 1)
+        # of a row that is not 0: at least 1
+        norm = np.sqrt((unit**2).sum(axis=axis, keepdims=True))
+        scaled = unit * (float(limit) / np.maximum(norm, 1))
+        return np.where(norm * largest <= limit, weight, scaled)
 
 # %% ../book/regularization.ipynb #b32b3e22
 def soft_threshold(weight, amount):
@@ -153,7 +152,7 @@ class Dropout(Layer):
             scale = 1 / (1 - self.p) if self.p < 1 else 0.0
             factor = self.mask.astype(x.dtype) * scale
         self.shape, self.dtype, self.factor = x.shape, x.dtype, factor
-        # eq. regularization-dropout; asarray: NumPy makes scalars of arrays without axes
+        # eq. regularization-dropout; NumPy makes a scalar of an array without axes
         return np.asarray(x if factor is None else x * factor)
 
     def backward(self, dy):

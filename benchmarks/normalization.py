@@ -1,7 +1,7 @@
-"""Batch normalization of 256 x 512 float32 numbers, forward and backward, ours against
-PyTorch's: each pass by itself, both with the upstream gradient given, and both as in a
-step of training, where PyTorch starts from a scalar loss. And what whitening would take:
-the eigenvectors of the features' covariance, against their mean and variance.
+"""Batch normalization of 256 x 512 float32 numbers, ours against PyTorch's: forward,
+forward and backward with the upstream gradient given, and the same as in a step of
+training, from a scalar loss. And what whitening would take: the eigenvectors of the
+features' covariance, against their mean and variance.
 """
 
 from side_by_side import compare  # first: it sets the number of threads

@@ -82,7 +82,7 @@ class PReLU(Layer):
         if not isinstance(num_parameters, Integral) or num_parameters < 1:
             raise ValueError("num_parameters must be an integer of at least 1, got "
                              f"{num_parameters}")
-        if dtype not in (np.float32, np.float64):
+        if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"dtype must be float32 or float64, got {dtype}")
         self.params["weight"] = np.full(num_parameters, init, dtype)
 

@@ -239,7 +239,7 @@ class Normalization(Layer):
             raise ValueError(f"sizes must be integers of at least 1, got {shape}")
         if not (eps is None or 0 <= eps < math.inf):
             raise ValueError(f"eps must be finite and at least 0, got {eps}")
-        if dtype not in (np.float32, np.float64):
+        if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"dtype must be float32 or float64, got {dtype}")
         self.eps = eps
         if weight:

@@ -207,7 +207,8 @@ EXACT = {
         x + mp.mpf(0.044715) * x**3))),
     "Mish": lambda x: x * mp.tanh(mp.log1p(mp.exp(x))),
 }
-GRID = [sign * size for size in (1e-10, 1e-5, 0.01, 0.5, 1.0, 3.0, 8.0, 19.0, 36.0, 45.0)
+GRID = [sign * size
+        for size in (1e-10, 1e-5, 0.01, 0.5, 1.0, 3.0, 8.0, 19.0, 36.0, 45.0)
         for sign in (1, -1)]
 
 

@@ -18,7 +18,8 @@ from byhand.checks import check_layer, relative_error
 from byhand.losses import CrossEntropyLoss
 
 quick = settings(max_examples=12)
-SIZE = st.integers(4, 7)  # two values alone can only be shifted and stretched: their gradient is nothing but rounding
+# two values alone can only be shifted and stretched: their gradient is but rounding
+SIZE = st.integers(4, 7)
 MOMENTUM = st.sampled_from([0.1, 1.0, 0.0, None])
 SPREAD = st.sampled_from([0.01, 1.0, 1e4])
 
@@ -357,7 +358,8 @@ def test_a_refused_forward_leaves_the_last_one_valid(layer, x, wrong):
     assert np.array_equal(layer.backward(dy), other.backward(dy))
     with pytest.raises(ValueError):
         layer.backward(dy[:2])
-    assert all(np.array_equal(layer.grads[key], other.grads[key]) for key in other.grads)
+    assert all(np.array_equal(layer.grads[key], other.grads[key])
+               for key in other.grads)
     assert all(np.array_equal(layer.buffers[key], other.buffers[key])
                for key in other.buffers)
 

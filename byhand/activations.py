@@ -6,6 +6,7 @@ __all__ = ['SELU_ALPHA', 'SELU_SCALE', 'Elementwise', 'Tanh', 'Softsign', 'Leaky
 
 # %% ../book/activations.ipynb #22adc7cc
 import math
+from numbers import Integral
 
 import numpy as np
 from scipy.special import expit, ndtr
@@ -78,8 +79,11 @@ class PReLU(Layer):
 
     def __init__(self, num_parameters=1, init=0.25, *, dtype=np.float64):
         super().__init__()
-        if num_parameters < 1:
-            raise ValueError(f"num_parameters must be at least 1, got {num_parameters}")
+        if not isinstance(num_parameters, Integral) or num_parameters < 1:
+            raise ValueError("num_parameters must be an integer of at least 1, got "
+                             f"{num_parameters}")
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype must be float32 or float64, got {dtype}")
         self.params["weight"] = np.full(num_parameters, init, dtype)
 
     def forward(self, x):
@@ -292,7 +296,7 @@ class Maxout(Layer):
 
     def __init__(self, pieces=2):
         super().__init__()
-        if not isinstance(pieces, int) or pieces < 1:
+        if not isinstance(pieces, Integral) or pieces < 1:
             raise ValueError(f"pieces must be an integer of at least 1, got {pieces}")
         self.pieces = pieces
 
@@ -310,14 +314,14 @@ class Maxout(Layer):
         check_array("dy", dy, self.winner.shape[:2], self.dtype)
         dx = np.zeros((*dy.shape, self.pieces), dy.dtype)
         np.put_along_axis(dx, self.winner, dy[..., None], axis=2)
-        return dx.reshape(len(dy), -1)
+        return dx.reshape(len(dy), dy.shape[1] * self.pieces)
 
 # %% ../book/activations.ipynb #e4666156
 def _halves(x, dim):
     """Both halves of x along an axis, or a TypeError unless dim is an integer and a
     ValueError if x has no such axis or an odd length.
     """
-    if not isinstance(dim, int):
+    if not isinstance(dim, Integral):
         raise TypeError(f"dim must be an integer, got {dim!r}")
     check_array("x", x)
     if not -x.ndim <= dim < x.ndim or x.shape[dim] % 2:

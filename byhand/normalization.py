@@ -8,6 +8,7 @@ __all__ = ['Scaler', 'MinMaxScaler', 'StandardScaler', 'RobustScaler', 'Whitenin
 # %% ../book/normalization.ipynb #6c4e6009
 import copy
 import math
+from numbers import Integral
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def _root_mean_square(x, axes):
     with np.errstate(over="ignore", under="ignore"):
         square = _mean(axes, x, x)
     tiny = np.finfo(x.dtype).tiny / np.finfo(x.dtype).eps
-    if tiny < square.min(initial=1) and square.max(initial=1) < np.inf:
+    if tiny < square.min(initial=1) and square.max(initial=0) < np.inf:
         return np.sqrt(square)
     size = np.abs(x).max(axis=axes, keepdims=True, initial=0).astype(np.float64)
     size[~((size > 0) & (size < np.inf))] = 1
@@ -43,7 +44,7 @@ def _mean(axes, x, y=None):
     elif y is None:
         total = _sum_pairs(x)
     else:
-        whole, blocks = count // 16 * 16, (-1, 16, x.shape[1])
+        whole, blocks = count // 16 * 16, (count // 16, 16, x.shape[1])
         total = np.einsum("bnd,bnd->bd", x[:whole].reshape(blocks),
                           y[:whole].reshape(blocks)).sum(axis=0, dtype=np.float64)[None]
         if whole < count:
@@ -76,7 +77,8 @@ class Scaler:
         mean = x.mean(axis=0)
         std = _root_mean_square(x - mean, (0,))[0]
         rounding = len(x) * np.finfo(np.float64).eps
-        shift, scale = self.statistics(x, mean, std)
+        with np.errstate(over="ignore"):
+            shift, scale = self.statistics(x, mean, std)
         if not (np.isfinite(shift) & np.isfinite(scale)).all():
             raise ValueError("x is too large: its statistics overflow")
         constant = std <= np.hypot(np.sqrt(rounding) * std, rounding * mean)
@@ -100,17 +102,17 @@ class Scaler:
     def fit_transform(self, x):
         return self.fit(x).transform(x)
 
-
+# %% ../book/normalization.ipynb #123fa25c
 def _examples(x):
-    """x in float64, or an error: at least one example, finite throughout."""
+    """x in float64, or an error: it must be finite and not empty."""
     check_array("x", x, (None, None))
-    if len(x) == 0:
-        raise ValueError("fit needs at least one example")
+    if x.size == 0:
+        raise ValueError(f"fit needs at least one example and feature, got {x.shape}")
     if bad := np.flatnonzero(~np.isfinite(x).all(axis=0)).tolist():
         raise ValueError(f"x must be finite, got NaN or infinity in the features {bad}")
     return x.astype(np.float64)
 
-# %% ../book/normalization.ipynb #123fa25c
+
 class MinMaxScaler(Scaler):
     """Maps the smallest value of each feature to 0 and the largest to 1; as Scaler."""
 
@@ -187,7 +189,7 @@ def _centre(x, axes, eps=1e-5):
     centred = x - mean.astype(x.dtype)
     deviation = _root_mean_square(centred, axes)  # eq. normalization-statistics
     scale = (1 / np.hypot(deviation, math.sqrt(eps))).astype(x.dtype)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         return centred, mean, deviation**2, scale
 
 
@@ -195,8 +197,12 @@ def standardize(x, axes, eps=1e-5):
     """(x - mean) / sqrt(var + eps) over axes: returns it with the mean, the biased
     variance (float64) and 1 / sqrt(var + eps), which keep the axes with length 1.
 
-    Source: Ioffe and Szegedy, 2015, algorithm 1.
+    Raises TypeError and ValueError for an x that does not fit. Source: Ioffe and
+    Szegedy, 2015, algorithm 1.
     """
+    check_array("x", x)
+    if not all(-x.ndim <= axis < x.ndim for axis in axes):
+        raise ValueError(f"x must have the axes {axes}, got the shape {x.shape}")
     centred, *statistics, scale = _centre(x, axes, eps)
     return centred * scale, *statistics, scale  # eq. normalization-transform
 
@@ -205,6 +211,7 @@ def standardize_backward(dy, normalized, scale, axes):
     """The gradient of x from that of standardize(x, axes), its first result and its
     last.
     """
+    check_array("dy", dy, normalized.shape, normalized.dtype)
     mean, along = _mean(axes, dy), _mean(axes, dy, normalized)
     return _project_out(dy, mean, normalized, along, scale)
 
@@ -222,15 +229,18 @@ class Normalization(Layer):
     """What the layers of this chapter share: y = weight * normalized + bias, and the
     gradients of both.
 
-    shape is that of weight and bias. Raises ValueError for an eps that is negative or
-    not finite, or a size below 1.
+    shape is that of weight and bias. Raises ValueError for sizes that are no integers
+    above 0 or an eps below 0, TypeError for a dtype other than float32 and float64.
     """
 
     def __init__(self, shape, eps, weight, bias, dtype):
         super().__init__()
-        if min(shape, default=0) < 1 or not (eps is None or 0 <= eps < math.inf):
-            raise ValueError("sizes must be at least 1 and eps at least 0 and finite, "
-                             f"got {tuple(shape)} and {eps}")
+        if not (shape and all(isinstance(n, Integral) and n >= 1 for n in shape)):
+            raise ValueError(f"sizes must be integers of at least 1, got {shape}")
+        if not (eps is None or 0 <= eps < math.inf):
+            raise ValueError(f"eps must be finite and at least 0, got {eps}")
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype must be float32 or float64, got {dtype}")
         self.eps = eps
         if weight:
             self.params["weight"] = np.ones(shape, dtype)
@@ -406,7 +416,8 @@ def fold_batch_norm(linear, norm):
     if mean.dtype != weight.dtype:
         raise TypeError(f"norm must be {weight.dtype} like linear, got {mean.dtype}")
     if not ((var + norm.eps > 0) & (var < np.inf)).all():
-        raise ValueError("the running variance + eps must be positive and finite")
+        raise ValueError("running_var + eps must be positive and finite, got "
+                         f"{var + norm.eps}")
     scale = norm.params.get("weight", 1) / np.sqrt(var + norm.eps)
     shift = (linear.params.get("bias", 0) - mean) * scale + norm.params.get("bias", 0)
     folded = copy.deepcopy(linear)
@@ -417,7 +428,7 @@ def fold_batch_norm(linear, norm):
 
 # %% ../book/normalization.ipynb #c20a3745
 def _as_shape(normalized_shape):
-    return ((normalized_shape,) if isinstance(normalized_shape, (int, np.integer))
+    return ((normalized_shape,) if isinstance(normalized_shape, Integral)
             else tuple(normalized_shape))
 
 
@@ -498,7 +509,8 @@ class GroupNorm(Normalization):
     def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, *, bias=True,
                  dtype=np.float64):
         super().__init__((num_channels,), eps, affine, affine and bias, dtype)
-        if num_groups < 1 or num_channels % num_groups:
+        if not isinstance(num_groups, Integral) or num_groups < 1 or (
+            num_channels % num_groups):
             raise ValueError(f"num_groups must divide num_channels, got {num_groups} "
                              f"and {num_channels}")
         self.num_groups, self.num_channels = num_groups, num_channels

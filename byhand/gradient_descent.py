@@ -247,8 +247,8 @@ def strong_wolfe(phi, t, zero, *, c1=1e-4, c2=0.9, smallest=0.0, max_ls=25):
     counts as infinite: the step is too long. The search ends early, with the best point
     of the bracket, when the bracket is shorter than `smallest` or after max_ls
     evaluations more than the first. Raises ValueError unless t is positive, zero.value
-    finite and zero.slope negative. Source: Wolfe, 1969; Nocedal and Wright, 2006, algorithms 3.5
-    and 3.6, with the guards of PyTorch.
+    finite and zero.slope negative. Source: Wolfe, 1969; Nocedal and Wright, 2006,
+    algorithms 3.5 and 3.6, with the guards of PyTorch.
     """
     if not 0 < t < math.inf:
         raise ValueError(f"t must be positive and finite, got {t}")
@@ -328,8 +328,8 @@ class _History:
     def __init__(self, params, lr=1, max_iter=20, max_eval=None, tolerance_grad=1e-7,
                  tolerance_change=1e-9, history_size=100, line_search_fn=None):
         if not 0 < lr < math.inf or max_iter < 1 or history_size < 1:
-            raise ValueError("lr, max_iter and history_size must be positive and finite,"
-                             f" got {lr}, {max_iter} and {history_size}")
+            raise ValueError("lr, max_iter and history_size must be positive, got "
+                             f"{lr}, {max_iter} and {history_size}")
         if not (tolerance_grad >= 0 and tolerance_change >= 0):
             raise ValueError("the tolerances must be at least 0, got "
                              f"{tolerance_grad} and {tolerance_change}")

@@ -403,7 +403,9 @@ class Adam(Optimizer):
         mean *= beta1
         mean += (1 - beta1) * grad
         square *= beta2
-        square += (1 - beta2) * grad * grad  # in this order: grad * grad may overflow
+        scaled = (1 - beta2) * grad  # in this order: grad * grad may overflow
+        scaled *= grad
+        square += scaled
         return mean, square
 
     def update(self, param, grad, state, *, lr, betas, eps, amsgrad):
@@ -412,8 +414,11 @@ class Adam(Optimizer):
             largest = _kept(state, "max_exp_avg_sq", param)
             square = np.maximum(largest, square, out=largest)  # eq. optimizers-amsgrad
         correction1, correction2 = (1 - beta ** state["step"] for beta in betas)
-        root = np.sqrt(square) / math.sqrt(correction2) + eps
-        param -= (lr / correction1) * mean / root  # eq. optimizers-adam
+        root = np.sqrt(square)  # eq. optimizers-adam, both parts of the fraction
+        root += eps * math.sqrt(correction2)  # times the root of correction2
+        step = mean / root
+        step *= lr * math.sqrt(correction2) / correction1
+        param -= step
 
 # %% ../book/optimizers.ipynb #f9762d56
 class AdamW(Adam):

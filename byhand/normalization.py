@@ -588,3 +588,29 @@ class StackedBatchNorm(BatchNorm1d):
     def backward(self, dy):
         check_array("dy", dy, self.shape)
         return super().backward(dy.reshape(self.values.shape)).reshape(dy.shape)
+
+    @staticmethod
+    def stacked(layers):
+        """One layer for several BatchNorm1d, with copies of their state. Raises
+        ValueError if they differ in kind, size, settings or batches seen.
+        """
+        first, kinds = layers[0], {type(layer).__name__ for layer in layers}
+        settings = {(layer.num_features, layer.eps, layer.momentum, layer.training,
+                     *layer.params, *layer.buffers,
+                     int(layer.buffers.get("num_batches_tracked", 0)))
+                    for layer in layers} if kinds == {"BatchNorm1d"} else ()
+        if len(settings) != 1:
+            raise ValueError("expected BatchNorm1d layers that agree in all settings, "
+                             f"got {', '.join(sorted(kinds))}")
+        both = StackedBatchNorm(len(layers) * first.num_features, first.eps,
+                                first.momentum, "weight" in first.params,
+                                bool(first.buffers), bias="bias" in first.params)
+        states = [layer.params | layer.buffers for layer in layers]
+        if states[0]:
+            both.load_state({name: np.concatenate([state[name] for state in states])
+                             if value.ndim else value
+                             for name, value in states[0].items()})
+        return both.train() if first.training else both.eval()
+
+
+BatchNorm1d.stacked = StackedBatchNorm.stacked  # where experiments.stack looks for it

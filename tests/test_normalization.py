@@ -197,6 +197,33 @@ def test_networks_side_by_side_are_networks_alone():
     assert relative_error(losses, total) < 1e-12
 
 
+@pytest.mark.parametrize("arguments", [
+    {}, {"affine": False}, {"bias": False}, {"track_running_stats": False},
+    {"affine": False, "track_running_stats": False}])
+@pytest.mark.parametrize("training", [True, False])
+def test_layers_stacked_are_layers_alone(arguments, training):
+    alone = [stir(by.BatchNorm1d(4, eps=0.1, **arguments), seed) for seed in range(3)]
+    for layer in alone:
+        layer.train() if training else layer.eval()
+    together, x = by.BatchNorm1d.stacked(alone), draw(0, (6, 3, 4))
+    assert type(together) is by.StackedBatchNorm and together.training == training
+    y = together.forward(x)
+    dx = together.backward(y)
+    for s, layer in enumerate(alone):
+        own = layer.forward(np.ascontiguousarray(x[:, s]))
+        assert relative_error(y[:, s], own) < 1e-12
+        assert relative_error(dx[:, s], layer.backward(own)) < 1e-12
+        for name, value in layer.buffers.items():
+            kept = together.buffers[name]
+            assert relative_error(kept.reshape(3, 4)[s] if kept.ndim else kept,
+                                  value) < 1e-12
+    for wrong in ([by.BatchNorm1d(4), by.BatchNorm1d(4, eps=0.1)],
+                  [by.BatchNorm1d(4), by.BatchNorm1d(3)],
+                  [by.InstanceNorm1d(4), by.InstanceNorm1d(4)]):
+        with pytest.raises(ValueError, match="that agree in all settings"):
+            type(wrong[0]).stacked(wrong)
+
+
 def test_scalers_only_shift_features_that_are_constant_but_for_round_off():
     for dtype in (np.float32, np.float64):
         x = np.column_stack([np.full(10, 0.1), np.full(10, 1e8 + 0.3),

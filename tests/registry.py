@@ -748,7 +748,8 @@ add_function(gd.lr_range_test, lambda rng, dtype: {
 add_function(gd.two_loop, lambda rng, dtype: {
     "gradient": rng.normal(size=3).astype(dtype), "pairs": []},
     lambda gradient, pairs, scale=1.0: scale * gradient, {"scale": 2.0},
-    spare={"strange_numbers": "a product with a vector, no check of its own"})
+    spare=dict.fromkeys(["strange_numbers", "unfit_arguments"],
+                        "a product with a vector, no check of its own"))
 add_function(gd.cubic_minimizer, lambda rng, dtype: {
     "a": gd.Trial(0.0, 1.0, -1.0), "b": gd.Trial(2.0, 1.5, 2.0), "low": 0.0,
     "high": 2.0}, lambda a, b, low, high: LBFGS._cubic_interpolate(
@@ -893,7 +894,8 @@ def standardized(rng, dtype):
 add_function(norm.standardize_backward, standardized,
              "a part of BatchNorm1d, which is compared", spare={
                  "offsets": "PyTorch's batch normalization loses the same digits",
-                 "strange_numbers": "its arrays come from `standardize`"})
+                 "strange_numbers": "its arrays come from `standardize`",
+                 "unfit_arguments": "its arrays come from `standardize`"})
 add_function(norm.fold_batch_norm, lambda rng, dtype: {
     "linear": bp.Linear(3, 2, rng=generator(1), dtype=dtype),
     "norm": stirred(norm.BatchNorm1d(2, dtype=dtype))},
@@ -935,7 +937,7 @@ add_function(reg.side_by_side, lambda rng, dtype: {"datasets": [
         str(name): np.stack([d._asdict()[name] for d in datasets], axis=1)
         for name in datasets[0]._fields})
 add_function(reg.noisy_labels, lambda rng, dtype: {
-    "y": rng.integers(10, size=20), "fraction": 0.5, "rng": generator(4)}, "random",
+    "y": rng.integers(3, size=20), "fraction": 0.5, "rng": generator(4)}, "random",
     {"classes": 3})
 add_function(reg.max_norm, lambda rng, dtype: weights(4, 5)(rng, dtype) | {
     "limit": 1.5}, lambda weight, limit, axis=-1: array(torch.renorm(
@@ -1139,7 +1141,8 @@ add_function(exp.nearest_neighbor, labelled, lambda **a: fitted(
     sklearn.neighbors.KNeighborsClassifier(1), **a))
 add_function(exp.softmax_regression, labelled, lambda strength=1.0, **a: fitted(
     sklearn.linear_model.LogisticRegression(C=strength), **a), {"strength": 1e-3},
-    spare={"strange_numbers": "scikit-learn refuses them in its own words"})
+    spare=dict.fromkeys(["strange_numbers", "unfit_arguments"],
+                        "scikit-learn refuses them in its own words"))
 add_function(exp.baselines, lambda rng, dtype: labelled(rng, dtype) | {
     "y_test": rng.integers(3, size=6)}, "its rivals stand above",
     {"rivals": (exp.constant,)})

@@ -355,6 +355,37 @@ class _History:
                 self.scale = curvature / _dot(y, y)
         return -two_loop(g, self.pairs, self.scale)
 
+# %% ../book/gradient_descent.ipynb #2d7e90fb
+class _Resumable(_History):
+    """What L-BFGS remembers, to be saved and taken back."""
+
+    def state_dict(self):
+        """A copy of the memory; parameters and settings are not in it."""
+        return copy.deepcopy({"pairs": list(self.pairs), "scale": self.scale,
+                              "moved": self.moved, "n_iter": self.n_iter})
+
+    def load_state_dict(self, state_dict):
+        """Take back what state_dict gave. KeyError, TypeError or ValueError, and
+        nothing changed, for what does not belong to these parameters and settings.
+        """
+        if state_dict.keys() != self.state_dict().keys():
+            raise KeyError(f"expected {sorted(self.state_dict())}, got "
+                           f"{sorted(state_dict)}")
+        state, like = copy.deepcopy(state_dict), self.vector.get()
+        if len(state["pairs"]) > self.pairs.maxlen:
+            raise ValueError(f"history_size is {self.pairs.maxlen}, got "
+                             f"{len(state['pairs'])} pairs")
+        kept = [pair[:2] for pair in state["pairs"]]
+        for pair in kept if state["moved"] is None else [*kept, state["moved"]]:
+            for vector in pair:
+                check_array("a remembered vector", vector, like.shape, like.dtype)
+        if not (state["scale"] > 0 and state["n_iter"] >= 0):
+            raise ValueError("scale must be positive and n_iter at least 0, got "
+                             f"{state['scale']} and {state['n_iter']}")
+        self.pairs = deque(state["pairs"], maxlen=self.pairs.maxlen)
+        self.scale, self.moved, self.n_iter = (state[name] for name in
+                                               ("scale", "moved", "n_iter"))
+
 # %% ../book/gradient_descent.ipynb #a6e41b03
 def _finite(value, gradient, where):
     """ValueError unless the loss and its gradient are finite."""
@@ -363,7 +394,7 @@ def _finite(value, gradient, where):
                          f"{np.max(np.abs(gradient))}")
 
 
-class _Iterations(_History):
+class _Iterations(_Resumable):
     """What a call of step does."""
 
     def iterate(self, closure):

@@ -421,3 +421,35 @@ def test_what_is_lost_or_no_array_is_refused():
                 {"tolerance_change": -1}):
         with pytest.raises(ValueError):
             LBFGS({"x": np.zeros(2)}, **bad)
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_resumed_lbfgs_is_the_uninterrupted_one(search, dtype):
+    def build():
+        params = {"x": np.array([-1.2, 1.0], dtype)}
+        return params, LBFGS(params, lr=0.3, max_iter=2, line_search_fn=search)
+
+    def valley(params):
+        x, y = (float(value) for value in params["x"])
+        return (100 * (y - x * x) ** 2 + (1 - x) ** 2, {"x": np.array(
+            [-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)], dtype)})
+
+    params, optimizer = build()
+    for _ in range(3):
+        optimizer.step(lambda: valley(params))
+    kept, state = params["x"].copy(), pickle.loads(pickle.dumps(optimizer.state_dict()))
+    for _ in range(3):
+        optimizer.step(lambda: valley(params))
+    resumed, second = build()
+    for name, value in (("pairs", [(np.zeros(3, dtype),) * 2]), ("scale", math.nan),
+                        ("moved", (None, None)), ("n_iter", -1), ("more", 0)):
+        before = pickle.dumps(second.state_dict())
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            second.load_state_dict(state | {name: value})
+        assert pickle.dumps(second.state_dict()) == before
+    resumed["x"][...] = kept
+    second.load_state_dict(state)
+    for _ in range(3):
+        second.step(lambda: valley(resumed))
+    assert np.array_equal(resumed["x"], params["x"])

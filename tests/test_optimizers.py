@@ -174,6 +174,9 @@ def test_sma_length():
         assert np.isclose(sma_length(0.99, t),
                           2 * (weights * np.arange(t)).sum() / weights.sum() + 1)
     assert np.isclose(sma_length(0.99, math.inf), 199)
+    for beta, t in ((1.0, 5), (-0.1, 5), (0.9, 0), (0.9, math.nan)):
+        with pytest.raises(ValueError, match="expected 0 <= beta < 1"):
+            sma_length(beta, t)
 
 
 def rates(optimizer, make, metrics, momentum=None):
@@ -314,6 +317,10 @@ def test_params_must_fit(kind):
     (RMSprop, {"alpha": 1.0}), (RMSprop, {"momentum": -1}), (Adadelta, {"rho": 1.5}),
     (Adam, {"betas": (1.0, 0.9)}), (Adam, {"betas": (0.9, -0.1)}), (Adam, {"eps": -1}),
     (NAdam, {"momentum_decay": -1}), (Lion, {"betas": (0.9, 1.0)}),
+    (SGD, {"dampening": math.nan}), (SGD, {"momentum": math.inf}),
+    (Adam, {"betas": (0.9,)}), (Adam, {"betas": (0.9, 0.9, 0.9)}),
+    (Adam, {"betas": (0.9, math.nan)}), (RMSprop, {"alpha": math.nan}),
+    (Muon, {"ns_coefficients": (1.0, 2.0)}), (Muon, {"ns_steps": -1}),
     (Muon, {"momentum": 1.0}), (Muon, {"adjust_lr_fn": "other"}),
 ])
 def test_bad_settings(kind, bad):
@@ -340,6 +347,11 @@ def test_a_rate_is_checked_when_it_is_set():
     lambda o: SequentialLR(o, [StepLR(o, 2)], [3]), lambda o: OneCycleLR(o, 0.1, 0),
     lambda o: OneCycleLR(o, 0.1, 5, anneal_strategy="sin"),
     lambda o: ReduceLROnPlateau(o, "least"), lambda o: ReduceLROnPlateau(o, factor=1.0),
+    lambda o: ReduceLROnPlateau(o, patience=-1), lambda o: ReduceLROnPlateau(o, eps=-1),
+    lambda o: ReduceLROnPlateau(o, min_lr=math.nan), lambda o: StepLR(o, 2, math.nan),
+    lambda o: LinearLR(o, 0.5, -1.0), lambda o: CosineAnnealingLR(o, 5, -1.0),
+    lambda o: OneCycleLR(o, 0.1, 5, max_momentum=1.0), lambda o: OneCycleLR(o, [], 5),
+    lambda o: CosineAnnealingLR(o, math.inf), lambda o: ExponentialLR(o, math.inf),
 ])
 def test_bad_schedules(make):
     with pytest.raises(ValueError):

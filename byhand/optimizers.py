@@ -119,8 +119,8 @@ class _ParamGroups:
         groups = [{"params": params}] if isinstance(params, dict) else params
         if not groups:
             raise ValueError("params must hold at least one group")
-        for group in groups:
-            self.add_param_group(group)
+        for each in groups:
+            self.add_param_group(each)
 
     def add_param_group(self, group):
         """Take in a further group, a dict with "params" and settings of its own; what
@@ -190,17 +190,17 @@ class _Resumable(_ParamGroups):
         if len(groups) != len(self.param_groups):
             raise ValueError(f"expected {len(self.param_groups)} groups, got "
                              f"{len(groups)}")
-        for i, (own, group) in enumerate(zip(self.param_groups, groups)):
-            _check_names(f"group {i}", {"initial_lr": 0, **group},
+        for i, (own, given) in enumerate(zip(self.param_groups, groups)):
+            _check_names(f"group {i}", {"initial_lr": 0, **given},
                          {"params", "initial_lr", *self.defaults})
-            _check_names(f"group {i}", dict.fromkeys(group["params"]), own["params"])
-            groups[i] = self.check({**group, "params": own["params"]})
+            _check_names(f"group {i}", dict.fromkeys(given["params"]), own["params"])
+            groups[i] = self.check({**given, "params": own["params"]})
             for name, param in own["params"].items():
                 _check_saved(name, saved[name],
                              {"step": 0, **self.start(param, groups[i])}, param)
-        for own, group in zip(self.param_groups, groups):
+        for own, given in zip(self.param_groups, groups):
             own.clear()
-            own.update(group)
+            own.update(given)
         self.state = saved
 
 # %% ../book/optimizers.ipynb #f7234b3f
@@ -239,7 +239,7 @@ class Optimizer(_Resumable):
 
     def step(self, grads):
         grads = _check_gradients(self.params, grads)
-        for settings in [self.check(group) for group in self.param_groups]:
+        for settings in [self.check(each) for each in self.param_groups]:
             params, weight_decay = settings.pop("params"), settings.pop("weight_decay")
             maximize = settings.pop("maximize", False)
             decoupled = settings.pop("decoupled_weight_decay", False)
@@ -646,8 +646,8 @@ class _GroupRates:
     def apply(self, t, rates):
         """Set time and rates; ValueError, and nothing changed, for one that is none."""
         rates = [_number("lr", lr) for lr in rates]
-        for group, lr in zip(self.groups(), rates, strict=True):
-            group["lr"] = lr
+        for own, lr in zip(self.groups(), rates, strict=True):
+            own["lr"] = lr
         self.t = t
 
 # %% ../book/optimizers.ipynb #b7a0e24f
@@ -711,8 +711,8 @@ class LRScheduler(_ScheduleState):
     def __init__(self, optimizer):
         super().__init__(optimizer)
         self.begin()
-        for group, base in zip(self.groups(), self.base_lrs):
-            group["initial_lr"] = base
+        for own, base in zip(self.groups(), self.base_lrs):
+            own["initial_lr"] = base
 
     def begin(self):
         self.apply(0, self.next_rates(0))
@@ -902,8 +902,8 @@ class SequentialLR(LRScheduler):
     def __init__(self, optimizer, schedulers, milestones):
         _check_sequence(optimizer, schedulers, milestones)
         self.schedulers, self.milestones = list(schedulers), list(milestones)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"]
+        for own in optimizer.param_groups:
+            own["lr"] = own["initial_lr"]
         super().__init__(optimizer)
 
     def active(self, t):
@@ -972,8 +972,8 @@ class OneCycleLR(LRScheduler):
         self.total_steps, self.div_factor, self.final_div_factor = (
             total_steps, div_factor, final_div_factor)
         self.phases = pct_start * total_steps - 1, total_steps - 1, anneal_strategy
-        for group, top in zip(self.groups(), tops):
-            group["initial_lr"] = top / div_factor
+        for own, top in zip(self.groups(), tops):
+            own["initial_lr"] = top / div_factor
         super().__init__(optimizer)
 
     def rate(self, t, base):
@@ -986,12 +986,12 @@ class OneCycleLR(LRScheduler):
     def apply(self, t, rates):
         self.rates(t)  # refuses a time after the end
         super().apply(t, rates)
-        for group in self.groups() if self.momenta else ():
+        for own in self.groups() if self.momenta else ():
             momentum = _there_and_back(t, *self.phases, *self.momenta)
-            if "betas" in group:
-                group["betas"] = (momentum, *group["betas"][1:])
+            if "betas" in own:
+                own["betas"] = (momentum, *own["betas"][1:])
             else:
-                group["momentum"] = momentum
+                own["momentum"] = momentum
 
 # %% ../book/optimizers.ipynb #6305cee8
 class ReduceLROnPlateau(_ScheduleState):
@@ -1033,8 +1033,8 @@ class ReduceLROnPlateau(_ScheduleState):
         if self.resting > 0:
             self.resting, self.bad = self.resting - 1, 0
         if self.bad > self.patience:
-            for group, least in zip(groups, self.min_lrs):
-                lower = max(group["lr"] * self.factor, least)
-                if group["lr"] - lower > self.eps:
-                    group["lr"] = lower
+            for own, least in zip(groups, self.min_lrs):
+                lower = max(own["lr"] * self.factor, least)
+                if own["lr"] - lower > self.eps:
+                    own["lr"] = lower
             self.resting, self.bad = self.cooldown, 0

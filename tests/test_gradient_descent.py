@@ -342,7 +342,8 @@ def test_strong_wolfe_takes_care_of_what_is_not_finite():
 
 
 @pytest.mark.parametrize("search", [None, "strong_wolfe"])
-@pytest.mark.parametrize("bad", ["nan loss", "nan gradient", "error", "missing", "dtype"])
+@pytest.mark.parametrize("bad", ["nan loss", "nan gradient", "error", "missing",
+                                 "dtype"])
 @pytest.mark.parametrize("when", [0, 5])
 def test_a_step_of_lbfgs_that_raises_changes_nothing(search, bad, when):
     """The bad evaluation comes at once, or in the middle of the second call."""
@@ -389,7 +390,8 @@ def test_lbfgs_in_float32_at_any_size_of_the_gradient(scale):
 
     def closure():
         gap = params["x"] - target
-        return scale * float(gap.astype(float) @ gap) / 2, {"x": np.float32(scale) * gap}
+        return (scale * float(gap.astype(float) @ gap) / 2,
+                {"x": np.float32(scale) * gap})
 
     optimizer = LBFGS(params, tolerance_grad=0, tolerance_change=0,
                       line_search_fn="strong_wolfe")

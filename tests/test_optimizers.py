@@ -746,7 +746,8 @@ def test_newton_schulz_at_any_size(size):
 def test_sequences_refuse_what_cannot_follow():
     opt, other = (SGD({"w": np.zeros(1)}, lr=0.1) for _ in range(2))
     for schedules, milestones, words in (
-        ([], [], "at least one"), ([LinearLR(opt), ReduceLROnPlateau(opt)], [3], "metric"),
+        ([], [], "at least one"),
+        ([LinearLR(opt), ReduceLROnPlateau(opt)], [3], "metric"),
         ([LinearLR(opt), StepLR(other, 2)], [3], "another optimizer"),
         ([LinearLR(opt), StepLR(opt, 2)], [0], "rising"),
         ([LinearLR(opt), StepLR(opt, 2), StepLR(opt, 2)], [3, 3], "rising"),
@@ -767,7 +768,8 @@ def test_a_schedule_step_that_raises_changes_nothing():
         assert (schedule.state_dict(), opt.state_dict()) == before
     with pytest.raises(TypeError, match="param_groups"):
         StepLR(object(), 2)
-    for make in (lambda: OneCycleLR(opt, [0.1, 0.2], 5), lambda: LambdaLR(opt, [halve] * 3),
+    for make in (lambda: OneCycleLR(opt, [0.1, 0.2], 5),
+                 lambda: LambdaLR(opt, [halve] * 3),
                  lambda: ReduceLROnPlateau(opt, min_lr=[0.1, 0.2])):
         with pytest.raises(ValueError, match="for each group"):
             make()

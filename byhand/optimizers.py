@@ -216,10 +216,8 @@ class Optimizer(_Resumable):
     names are another optimizer's and are left alone. As in PyTorch a NaN spreads, and a
     gradient whose square leaves the dtype's range, in float32 above 1e19 or, times
     1 - beta2, 1e20, stops its entry for good. A step that raises has changed nothing:
-    TypeError and ValueError for what does not fit, KeyError for a missing gradient.
-
-    A subclass gives start(param, group), the state before the first step, and
-    update(param, grad, state, **settings), which changes param.
+    TypeError, ValueError, or KeyError for a missing gradient. A subclass gives
+    start(param, group), the first state, and update(param, grad, state, **settings).
     """
 
     @property
@@ -240,7 +238,8 @@ class Optimizer(_Resumable):
     def step(self, grads):
         grads = _check_gradients(self.params, grads)
         for settings in [self.check(each) for each in self.param_groups]:
-            params, weight_decay = settings.pop("params"), settings.pop("weight_decay")
+            params = settings.pop("params")
+            weight_decay = settings.pop("weight_decay", 0.0)
             maximize = settings.pop("maximize", False)
             decoupled = settings.pop("decoupled_weight_decay", False)
             settings.pop("initial_lr", None)

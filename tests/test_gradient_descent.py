@@ -419,8 +419,15 @@ def test_what_is_lost_or_no_array_is_refused():
         with pytest.raises(ValueError, match='reduction "mean"'):
             lr_range_test(model, MSELoss(reduction), x, y, lrs=[0.1], batch_size=2,
                           rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="low must not exceed high"):
+        cubic_minimizer(Trial(0.0, 0.0, -1.0), Trial(1.0, 0.0, 1.0), 2.0, 1.0)
+    for inputs in ((x, np.array(1.0)), (np.array(1.0), y), (x, y[:3])):
+        with pytest.raises(ValueError, match="equally many entries"):
+            lr_range_test(model, MSELoss(), *inputs, lrs=[0.1], batch_size=1,
+                          rng=np.random.default_rng(0))
     for bad in ({"lr": math.inf}, {"lr": math.nan}, {"tolerance_grad": math.nan},
-                {"tolerance_change": -1}):
+                {"tolerance_change": -1}, {"max_iter": 1.5}, {"history_size": 1.5},
+                {"max_iter": 0}):
         with pytest.raises(ValueError):
             LBFGS({"x": np.zeros(2)}, **bad)
 

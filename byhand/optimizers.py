@@ -484,7 +484,8 @@ class Adamax(Optimizer):
 # %% ../book/optimizers.ipynb #3c58d1c5
 def sma_length(beta, t):
     """Length of the plain mean that an exponential average is worth after t steps (Liu
-    et al., 2020); t is at least 1 and may be inf, 0 <= beta < 1.
+    et al., 2020); t is at least 1 and may be inf, 0 <= beta < 1. A difference of two
+    numbers near 2 / (1 - beta): half the digits are left for 1 - beta = 1e-7.
     """
     if not (0 <= beta < 1 and t >= 1):
         raise ValueError(f"expected 0 <= beta < 1 and t >= 1, got {beta} and {t}")
@@ -587,6 +588,7 @@ class Muon(Optimizer):
     def check(self, group):
         group = super().check(group)
         _number("momentum", group["momentum"], below=1)
+        operator.index(group["ns_steps"])  # TypeError unless it is an integer
         if group["adjust_lr_fn"] not in (None, "original", "match_rms_adamw"):
             raise ValueError('adjust_lr_fn must be None, "original" or '
                              f'"match_rms_adamw", got {group["adjust_lr_fn"]!r}')

@@ -329,6 +329,8 @@ def test_bad_settings(kind, bad):
 
 
 def test_muon_is_for_matrices():
+    with pytest.raises(TypeError):
+        Muon({"w": np.ones((2, 2))}, ns_steps=1.5)
     with pytest.raises(ValueError, match="bias"):
         Muon({"bias": np.ones(3)})
 

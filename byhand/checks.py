@@ -875,7 +875,7 @@ def _set_rate(optimizer, factor, really):
 
 def check_optimizer(ours, theirs, *, name=None, steps=100, device="auto",
                     dtypes=(np.float64, np.float32), rtol=None, seed=CHECK_SEED,
-                    start=None, gradients=many_sizes):
+                    start=None, gradients=many_sizes, move_lr=True):
     """Compare an optimizer with PyTorch's after each of `steps` steps.
 
     ours maps a dict of arrays to an optimizer with step(grads), which changes them in
@@ -883,9 +883,9 @@ def check_optimizer(ours, theirs, *, name=None, steps=100, device="auto",
     a list of tensors to one with step(). Both start from `start`, a dict of arrays, by
     default a (4, 3) "weight" and a (3,) "bias", and are given the same gradients:
     gradients(rng, shape, step) returns one. After half of the steps both learning rates
-    become a third, if both have `lr` or `param_groups`; the table says so. device,
-    dtypes, rtol, seed: as in check_layer. Returns a Report; raises CheckFailed, an
-    AssertionError, for the first step that disagrees.
+    become a third, if both have `lr` or `param_groups` and unless move_lr=False; the
+    table says so. device, dtypes, rtol, seed: as in check_layer. Returns a Report;
+    raises CheckFailed, an AssertionError, for the first step that disagrees.
     """
     device = resolve_device(device)
     rng = np.random.default_rng(seed)
@@ -895,14 +895,14 @@ def check_optimizer(ours, theirs, *, name=None, steps=100, device="auto",
         params = {key: _cast(value, dtype) for key, value in start.items()}
         made = ours(params)
         report.rows += _optimize(made, theirs, params, np.dtype(dtype).type, steps,
-                                 device, rtol, seed, gradients, report)
+                                 device, rtol, seed, gradients, report, move_lr)
     report.ours = _name(ours) if isinstance(made, _Stepwise) else type(made).__name__
     report.name = name or report.ours
     return report.show()
 
 # %% ../book/checks.ipynb #c83e5d16
 def _optimize(ours, theirs, params, dtype, steps, device, rtol, seed, gradients,
-              report):
+              report, move_lr):
     """Rows of the last step, or of the first that disagrees."""
     import torch
 
@@ -913,7 +913,7 @@ def _optimize(ours, theirs, params, dtype, steps, device, rtol, seed, gradients,
     their_optimizer = theirs(list(tensors.values()))
     report.theirs = type(their_optimizer).__name__
     limit = rtol or tolerance(dtype, steps * max(map(np.size, params.values())))
-    moves = all(_set_rate(o, 1, False) for o in (ours, their_optimizer))
+    moves = move_lr and all(_set_rate(o, 1, False) for o in (ours, their_optimizer))
     run = f"{steps} steps" + ", learning rate moved" * moves
     for step in range(1, steps + 1):
         for key, grad in grads.items():
@@ -1207,10 +1207,8 @@ def full_precision():
 
 # %% ../book/checks.ipynb #b2d71d22
 def _plain(value):
-    """What JSON can hold: infinity and NaN become text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+    """What JSON can hold: infinity and NaN become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _run():
@@ -1277,16 +1275,18 @@ class Report:
     def show(self):
         """Record every row; add the report to the open group and return it.
 
+        In the record its kind is "check" inside a group, "single" outside, and "broken"
+        inside `catches`.
+
         Raises CheckFailed if there are no rows or one does not agree; the text names
         the first few.
         """
         group = _open_group.get()
+        kind = "broken" if _broken.get() else "check" if group else "single"
         names = {"group": group.name if group else "", "configuration": self.name,
                  "ours": self.ours, "theirs": self.theirs, "device": self.device}
-        if _broken.get():
-            names["broken"] = _broken.get()
         for row in self.rows:
-            write_record(kind="check", **names,
+            write_record(kind=kind, **names,
                          **{key: value for key, value in row.items() if key != "about"})
         wrong = [row for row in self.rows if not row["agrees"]]
         if wrong or not self.rows:
@@ -1307,7 +1307,7 @@ class Report:
         return f"Checked: {self.ours} against {self.theirs}, {_size([self])}"
 
     def _repr_html_(self):
-        return _details(f"{escape(self.ours)} against {escape(self.theirs)}", [self])
+        return _details(f"{self.ours} against {self.theirs}", [self])
 
 # %% ../book/checks.ipynb #6b1d02c4
 def _size(reports):
@@ -1324,22 +1324,26 @@ def _size(reports):
 def _within(rows):
     """The tolerance of rows of one dtype and method."""
     asked, limit = (max(row[key] for row in rows) for key in ("asked", "limit"))
+    if rows[0]["method"] == "draws":
+        return f"within {asked:g} standard errors"
     if limit > asked:  # to a power of ten: the last digit differs between machines
         rough = 10.0 ** math.ceil(math.log10(limit))
         return f"within {asked:.0e}, small ones {rough:.0e}"
     return f"within {asked:.0e}"
 
 
-def _details(title, reports):
+def _details(title, reports, mark=""):
     """HTML: one line that opens into a table with a row for each configuration."""
     columns = dict.fromkeys((row["dtype"], row["method"])
                             for report in reports for row in report.rows)
     head = ["configuration", "compared", "inputs"]
-    head += [method or dtype for dtype, method in columns]
+    head += [{"": dtype, "numerical": "finite differences"}.get(method, method)
+             for dtype, method in columns]
     lines = []
     for report in reports:
-        cells = [", ".join(filter(None, dict.fromkeys(row[key] for row in report.rows)))
-                 for key in ("quantity", "run")]
+        runs = dict.fromkeys(row["run"] or "as given" for row in report.rows)
+        cells = [", ".join(dict.fromkeys(row["quantity"] for row in report.rows)),
+                 ", ".join(runs)]
         for column in columns:
             rows = [row for row in report.rows
                     if (row["dtype"], row["method"]) == column]
@@ -1347,8 +1351,9 @@ def _details(title, reports):
         lines.append(f'<tr><th scope="row">{escape(report.name or report.ours)}</th>'
                      + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    return (f'<details class="byhand-check"><summary class="byhand-title">Checked: '
-            f"{title}, {_size(reports)}</summary><table><thead><tr>{head}</tr></thead>"
+    return (f'<details class="byhand-check"{mark}><summary class="byhand-title">'
+            f"Checked: <code>{escape(title)}</code>, {_size(reports)}</summary>"
+            f"<table><thead><tr>{head}</tr></thead>"
             f"<tbody>{''.join(lines)}</tbody></table></details>")
 
 # %% ../book/checks.ipynb #d4e61b07
@@ -1363,7 +1368,7 @@ class Group:
         return f"Checked: {self.name}, {_size(self.reports)}"
 
     def _repr_html_(self):
-        return _details(f"<code>{escape(self.name)}</code>", self.reports)
+        return _details(self.name, self.reports, f' data-group="{escape(self.name)}"')
 
 # %% ../book/checks.ipynb #e8037f5a
 def _display(thing):

@@ -14,6 +14,8 @@ help:
 	@echo "make test                 run every notebook and every test"
 	@echo "make jupyter              open the notebooks in JupyterLab"
 	@echo "make chapter NAME=losses  export a chapter's module, run the chapter and all that imports it"
+	@echo "make steady NAME=losses   run a chapter under other kernels, threads and seeds"
+	@echo "make record               write the record of this device: errors, tolerances, claims"
 	@echo "make serve                show the website at http://127.0.0.1:8000 (PORT=8000)"
 	@echo "make pins                 write requirements.txt from requirements.in (needs uv)"
 	@echo "make vendor               fetch MathJax and the widget manager again (needs npm)"
@@ -29,12 +31,26 @@ $(READY): requirements.txt pyproject.toml
 	@touch $(READY)
 
 book: $(READY)
+	@rm -f _build/html/.complete
 	$(BIN)/jupyter-book build . -W --keep-going -n
+	@touch _build/html/.complete  # the tests of the website look at it, and build no second one
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 # A browser is needed for the tests of the website; without one they are skipped, but for CI=true.
 test: $(READY)
+	$(BIN)/ruff check .
 	$(ONE_THREAD) $(BIN)/pytest --nbval book tests -n 2 --dist loadfile
+
+# what only seems to hold: the same notebooks under other kernels, threads and seeds
+steady: $(READY)
+	$(BIN)/python tests/steady.py $(or $(NAME),$(error make steady NAME=losses))
+
+# every check and claim on the device at hand, into book/record/<device>.json
+record: $(READY)
+	rm -rf _build/record && mkdir -p _build/record
+	-BYHAND_RECORD=$(CURDIR)/_build/record/lines.jsonl $(ONE_THREAD) \
+		$(BIN)/pytest --nbval book -q -p no:cacheprovider -n 2 --dist loadfile
+	$(BIN)/python book/_ext/record.py _build/record/lines.jsonl book/record
 
 jupyter: $(READY)
 	$(BIN)/jupyter-lab book
@@ -82,4 +98,4 @@ vendor:
 clean:
 	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
 
-.PHONY: help book test jupyter serve chapter pins vendor clean
+.PHONY: help book test jupyter serve chapter steady record pins vendor clean

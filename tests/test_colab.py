@@ -32,7 +32,8 @@ import byhand, byhand.experiments
 catalogue = importlib.resources.files("byhand") / "questions.yml"
 print(json.dumps({
     "prefix": sys.prefix,
-    "modules": [module.__file__ for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "byhand"],
+    "modules": [module.__file__ for name, module in sorted(sys.modules.items())
+                if name.split(".")[0] == "byhand"],
     "catalogue": hashlib.sha256(catalogue.read_bytes()).hexdigest(),
 }))
 """

@@ -36,7 +36,8 @@ def imports(source):
     for node in ast.walk(ast.parse(TransformerManager().transform_cell(source))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level:  # nbdev writes "from byhand.lab" as "from .lab"
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            # nbdev writes "from byhand.lab" as "from .lab"
             yield f"byhand.{node.module}"
         elif isinstance(node, ast.ImportFrom) and node.module in ("byhand", "scipy"):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)

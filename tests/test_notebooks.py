@@ -1,4 +1,6 @@
-"""What every notebook of the book has in common. That it runs and prints what it stores is nbval's part."""
+"""What every notebook of the book has in common. That it runs and prints what it stores
+is nbval's part.
+"""
 
 import ast
 import re
@@ -22,13 +24,17 @@ def tags(cell):
 
 
 def markdown(notebook):
-    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return "\n\n".join(cell.source
+                       for cell in notebook.cells if cell.cell_type == "markdown")
 
 
 def parameters(notebook):
-    """Names and values in the first code cell, which holds plain assignments of literals and nothing else."""
+    """Names and values in the first code cell, which holds plain assignments of
+    literals and nothing else.
+    """
     statements = ast.parse(code_cells(notebook)[0].source).body
-    return {statement.targets[0].id: ast.literal_eval(statement.value) for statement in statements}
+    return {statement.targets[0].id: ast.literal_eval(statement.value)
+            for statement in statements}
 
 
 def is_question(path):
@@ -45,8 +51,11 @@ def test_it_is_valid(notebook):
 
 
 def test_cells_keep_their_ids(notebook):
-    """nbstripout without --keep-id numbers them from 0, and then each new cell changes the whole exported module."""
-    assert [cell.id for cell in notebook.cells] != [str(i) for i in range(len(notebook.cells))]
+    """nbstripout without --keep-id numbers them from 0, and then each new cell changes
+    the whole exported module.
+    """
+    assert ([cell.id for cell in notebook.cells]
+            != [str(i) for i in range(len(notebook.cells))])
 
 
 def test_it_was_executed_from_top_to_bottom(notebook):
@@ -73,35 +82,42 @@ def test_nothing_is_kept_from_nbval(notebook):
 def test_its_outputs_are_the_same_on_every_machine(notebook):
     for cell in code_cells(notebook):
         for output in cell.outputs:
-            assert output.output_type != "error" or "raises-exception" in tags(cell), cell.source
+            assert output.output_type != "error" or "raises-exception" in tags(
+                cell), cell.source
             assert output.get("name") != "stderr", output.text
-            text = [value for mime, value in output.get("data", {}).items() if mime.startswith("text/")]
+            text = [value for mime, value in output.get("data", {}).items()
+                    if mime.startswith("text/")]
             found = MACHINE.search("\n".join([output.get("text", ""), *text]))
             assert not found, f"{found.group(0)!r} in the output of\n{cell.source}"
 
 
 def test_widgets_are_stored(notebook):
     """Without its state a slider is missing from the static page."""
-    state = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    state = notebook.metadata.get("widgets", {}).get(
+        "application/vnd.jupyter.widget-state+json", {}).get("state", {})
     for cell in code_cells(notebook):
         for output in cell.outputs:
-            widget = output.get("data", {}).get("application/vnd.jupyter.widget-view+json")
+            widget = output.get("data",
+                                {}).get("application/vnd.jupyter.widget-view+json")
             assert widget is None or widget["model_id"] in state, cell.source
 
 
 def test_first_come_the_parameters(notebook):
-    assert [i for i, cell in enumerate(code_cells(notebook)) if "parameters" in tags(cell)] == [0]
+    assert ([i for i, cell in enumerate(code_cells(notebook))
+             if "parameters" in tags(cell)] == [0])
     found = parameters(notebook)
     assert isinstance(found["seed"], int)
     assert found["device"] == "auto"
 
 
 def test_the_variant_names_parameters(notebook):
-    assert notebook.metadata.get("byhand", {}).get("variant", {}).keys() <= parameters(notebook).keys()
+    assert (notebook.metadata.get("byhand", {}).get("variant", {}).keys()
+            <= parameters(notebook).keys())
 
 
 def test_then_it_installs_what_is_missing(notebook, root):
-    repository = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    repository = yaml.safe_load(
+        (root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
     assert code_cells(notebook)[1].source == (
         "try:\n"
         "    import byhand\n"
@@ -112,19 +128,24 @@ def test_then_it_installs_what_is_missing(notebook, root):
 
 def test_a_lecture_names_its_module_once(path, notebook):
     """Without this cell nb-export exports nothing and does not complain."""
-    found = [cell for cell in code_cells(notebook) if re.search(r"^#\| *default_exp", cell.source, re.MULTILINE)]
-    assert [cell.source for cell in found] == ([] if is_question(path) else [f"#| default_exp {path.stem}"])
+    found = [cell for cell in code_cells(notebook)
+             if re.search(r"^#\| *default_exp", cell.source, re.MULTILINE)]
+    assert ([cell.source for cell in found]
+            == ([] if is_question(path) else [f"#| default_exp {path.stem}"]))
     assert all("remove-cell" in tags(cell) for cell in found)
-    assert not is_question(path) or not any(cell.source.startswith("#| export") for cell in code_cells(notebook))
+    assert (not is_question(path) or not any(
+        cell.source.startswith("#| export") for cell in code_cells(notebook)))
 
 
 def test_a_picture_stands_alone_and_has_a_description(notebook):
     for cell in code_cells(notebook):
-        pictures = [mime for output in cell.outputs for mime in output.get("data", {}) if mime.startswith("image/")]
+        pictures = [mime for output in cell.outputs
+                    for mime in output.get("data", {}) if mime.startswith("image/")]
         assert pictures in ([], ["image/png"]), cell.source
         if pictures:
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-            assert len(alt) >= 20 and len(alt.split()) >= 4, f"alt text {alt!r} of\n{cell.source}"
+            assert len(alt) >= 20 and len(
+                alt.split()) >= 4, f"alt text {alt!r} of\n{cell.source}"
 
 
 def test_cells_fit_on_a_screen(notebook):
@@ -137,22 +158,28 @@ def test_numbered_equations_are_checked(path, notebook):
     code = "\n".join(cell.source for cell in code_cells(notebook))
     for label in re.findall(r"(?:\$\$ *\(|:label: *)([^\s)]+)", markdown(notebook)):
         assert label == chapter or label.startswith(f"{chapter}-")
-        assert re.search(rf"\beq\. {re.escape(label)}(?![\w-])", code), f"no cell names eq. {label}"
+        assert re.search(rf"\beq\. {re.escape(label)}(?![\w-])",
+                         code), f"no cell names eq. {label}"
 
 
 def test_it_reads_no_file_beside_it(notebook):
-    """Colab has the notebook alone. (The papermill run, in an empty folder, finds what this does not.)"""
+    """Colab has the notebook alone. (The papermill run, in an empty folder, finds what
+    this does not.)
+    """
     for cell in code_cells(notebook):
-        assert not re.search(r"""(?<![.\w])open\(\s*f?["']|["']\.\.?/""", cell.source), cell.source
+        assert not re.search(r"""(?<![.\w])open\(\s*f?["']|["']\.\.?/""",
+                             cell.source), cell.source
 
 
 def test_korean_text_is_the_catalogue_s(notebook, catalogue):
     known = {question["question_ko"] for question in catalogue}
-    assert set(re.findall(r'<span lang="ko">(.*?)</span>', markdown(notebook), re.DOTALL)) <= known
+    assert (set(re.findall(r'<span lang="ko">(.*?)</span>', markdown(notebook),
+                           re.DOTALL)) <= known)
 
 
 def test_its_links_lead_somewhere(path, notebook):
-    for link, heading in re.findall(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)", markdown(notebook)):
+    for link, heading in re.findall(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)",
+                                    markdown(notebook)):
         target = path.parent / link if link else path
         assert target.is_file(), f"{link} is not there"
         if heading:
@@ -160,4 +187,5 @@ def test_its_links_lead_somewhere(path, notebook):
             if target.suffix == ".ipynb":
                 text = markdown(nbformat.reads(text, as_version=nbformat.NO_CONVERT))
             headings = re.findall(r"^#{1,3} +(.+?) *$", text, re.MULTILINE)
-            assert heading in map(default_slugify, headings), f"{link} has no heading #{heading}"
+            assert heading in map(default_slugify,
+                                  headings), f"{link} has no heading #{heading}"

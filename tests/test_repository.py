@@ -1,4 +1,6 @@
-"""The repository: one address, two licences, exact and loose versions where each belongs, nothing of one machine."""
+"""The repository: one address, two licences, exact and loose versions where each
+belongs, nothing of one machine.
+"""
 
 import os
 import re
@@ -15,39 +17,47 @@ from packaging.utils import canonicalize_name
 
 # who writes these down once, in pieces, does not match them
 LOCAL = re.compile(
-    r"/(?:root|opt|home/(?!somebody/)\w+|Users/\w+|tmp/\w+|work/\w+)" r"/|[A-Z]:\\+" r"Users"  # a folder of one machine
-    r"|pypi\.(?:org|python\.org)" r"|python" r"hosted|registry\.(?:npmjs|yarnpkg)|deb" r"\.debian"  # a package registry
+    r"/(?:root|opt|home/(?!somebody/)\w+|Users/\w+|tmp/\w+|work/\w+)" r"/|[A-Z]:\\+"
+    r"Users"  # a folder of one machine
+    r"|pypi\.(?:org|python\.org)" r"|python" r"hosted|registry\.(?:npmjs|yarnpkg)|deb"
+    r"\.debian"  # a package registry
 )
-ADDRESS = re.compile(r"github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?(?=$|[^\w.-]|\.(?:\s|$))")
+ADDRESS = re.compile(
+    r"github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?(?=$|[^\w.-]|\.(?:\s|$))")
 
 
 @pytest.fixture(scope="module")
 def texts(root):
     """The text of each file of the repository that is ours, by its name."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, check=True, stdout=subprocess.PIPE
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root, check=True, stdout=subprocess.PIPE
     ).stdout.decode()
-    names = [name for name in listed.split("\0") if name and not name.startswith("vendor/") and (root / name).is_file()]
+    names = [name for name in listed.split("\0") if name
+             and not name.startswith("vendor/") and (root / name).is_file()]
     texts = {}
     for name in names:
         data = (root / name).read_bytes()
         if b"\0" not in data[:8000]:  # git's own rule for what is binary
             texts[name] = data.decode("utf-8")
-    assert {"README.md", "Makefile", "book/questions.yml", "tests/test_repository.py"} <= texts.keys()
+    assert ({"README.md", "Makefile", "book/questions.yml",
+             "tests/test_repository.py"} <= texts.keys())
     return texts
 
 
 @pytest.fixture(scope="module")
 def project(root):
-    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return tomllib.loads(
+        (root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def pins(root, name="requirements.txt"):
     lines = (root / name).read_text(encoding="utf-8").splitlines()
-    return [Requirement(line.split("#")[0]) for line in lines if line.split("#")[0].strip()]
+    return [Requirement(line.split("#")[0])
+            for line in lines if line.split("#")[0].strip()]
 
 
-# ---- one address ----------------------------------------------------------------------------------------------
+# ---- one address
 
 
 def test_the_address_is_the_same_everywhere(root, texts):
@@ -65,7 +75,8 @@ def test_the_address_is_the_same_everywhere(root, texts):
             assert match.group(0).startswith(site), f"{file}: {match.group(0)}"
         for match in re.finditer(r"git\+(\S+?)[\"'\\]*(?:\s|$)", text):
             if file.endswith((".ipynb", ".md")):
-                assert match.group(1) == address, f"{file}: installs from {match.group(1)}"
+                assert match.group(
+                    1) == address, f"{file}: installs from {match.group(1)}"
 
     citation = yaml.safe_load(texts["CITATION.cff"])
     project = tomllib.loads(texts["pyproject.toml"])["project"]
@@ -76,23 +87,26 @@ def test_the_address_is_the_same_everywhere(root, texts):
 
 def test_each_notebook_installs_from_the_address(notebook, texts):
     address = yaml.safe_load(texts["_config.yml"])["repository"]["url"]
-    assert any(f"%pip install -q git+{address}" in cell.source for cell in notebook.cells)
+    assert any(f"%pip install -q git+{address}" in cell.source
+               for cell in notebook.cells)
 
 
-# ---- versions -------------------------------------------------------------------------------------------------
+# ---- versions
 
 
 def test_requirements_are_exact(root):
     for pin in pins(root):
         assert re.fullmatch(r"==[\w.!+]+", str(pin.specifier)), pin
-        assert pin.url is None and "+" not in str(pin.specifier), f"{pin} would bind to one build"
+        assert pin.url is None and "+" not in str(
+            pin.specifier), f"{pin} would bind to one build"
 
 
 def test_requirements_hold_what_was_chosen(root):
     """requirements.in was not edited without `make pins`."""
     resolved = {canonicalize_name(pin.name): pin for pin in pins(root)}
     for chosen in pins(root, "requirements.in"):
-        assert chosen.specifier in (resolved[canonicalize_name(chosen.name)].specifier, ""), chosen
+        assert chosen.specifier in (resolved[canonicalize_name(chosen.name)].specifier,
+                                    ""), chosen
 
 
 def test_requirements_serve_the_cpu_and_the_gpu(root):
@@ -102,54 +116,67 @@ def test_requirements_serve_the_cpu_and_the_gpu(root):
 
 
 def test_the_library_takes_what_is_there(root, project):
-    """Colab keeps its own NumPy and PyTorch: lower bounds alone, and the pins satisfy them."""
-    resolved = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in pins(root)}
+    """Colab keeps its own NumPy and PyTorch: lower bounds alone, and the pins satisfy
+    them.
+    """
+    resolved = {canonicalize_name(pin.name): next(iter(pin.specifier)).version
+                for pin in pins(root)}
     for text in project["dependencies"]:
         needed = Requirement(text)
         assert {bound.operator for bound in needed.specifier} == {">="}, text
         assert needed.specifier.contains(resolved[canonicalize_name(needed.name)]), text
 
 
-# ---- licences and citation ------------------------------------------------------------------------------------
+# ---- licences and citation
 
 
 def test_the_licence_covers_code_and_text(texts, project):
     licence = texts["LICENSE"]
-    assert "Redistribution and use in source and binary forms" in licence and "BSD-3-Clause" in licence
-    assert "CC-BY-4.0" in licence and "https://creativecommons.org/licenses/by/4.0/" in licence
-    assert "BSD-3-Clause" in project["license"] and "LICENSE" in project["license-files"]
+    assert ("Redistribution and use in source and binary forms" in licence
+            and "BSD-3-Clause" in licence)
+    assert ("CC-BY-4.0" in licence
+            and "https://creativecommons.org/licenses/by/4.0/" in licence)
+    assert ("BSD-3-Clause" in project["license"]
+            and "LICENSE" in project["license-files"])
     assert "BSD 3-Clause" in texts["README.md"] and "CC BY 4.0" in texts["README.md"]
 
 
 def test_the_citation_can_be_read(texts, project):
     citation = yaml.safe_load(texts["CITATION.cff"])
-    assert {"cff-version", "message", "title", "authors", "version", "date-released", "license"} <= citation.keys()
+    assert ({"cff-version", "message", "title", "authors", "version", "date-released",
+             "license"} <= citation.keys())
     assert citation["version"] == project["version"]
     assert citation["license"] == ["BSD-3-Clause", "CC-BY-4.0"]
-    assert all("name" in author or "family-names" in author for author in citation["authors"])
+    assert all("name" in author or "family-names" in author
+               for author in citation["authors"])
 
 
-# ---- nothing of one machine ------------------------------------------------------------------------------------
+# ---- nothing of one machine
 
 
 def test_no_file_names_a_machine_or_a_registry(texts):
-    found = [f"{name}: {match.group(0)}" for name, text in texts.items() for match in LOCAL.finditer(text)]
+    found = [f"{name}: {match.group(0)}" for name, text in texts.items()
+             for match in LOCAL.finditer(text)]
     assert not found, found
 
 
 def test_the_pattern_notices():
-    for found in ("/".join(["", "home", "ann", "x"]), "/".join(["", "root", "y"]), "\\".join(["C:", "Users"])):
+    for found in ("/".join(["", "home", "ann", "x"]), "/".join(["", "root", "y"]),
+                  "\\".join(["C:", "Users"])):
         assert LOCAL.search(f"see {found}"), found
-    assert not LOCAL.search("https://example.org/home/ and $HOME/book and /usr/bin/chromium")
+    assert not LOCAL.search(
+        "https://example.org/home/ and $HOME/book and /usr/bin/chromium")
 
 
 def test_git_ignores_nothing_that_is_needed(root):
     """A rule such as dist/ would leave a part of vendor/ at home."""
     done = subprocess.run(
-        ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "book", "byhand", "tests", "vendor", ".github"],
+        ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "book",
+         "byhand", "tests", "vendor", ".github"],
         cwd=root, check=True, stdout=subprocess.PIPE, text=True,
     )
-    ignored = [name for name in done.stdout.splitlines() if not re.search(r"__pycache__|checkpoints|\.hypothesis|\.pytest_cache", name)]
+    ignored = [name for name in done.stdout.splitlines() if not re.search(
+        r"__pycache__|checkpoints|\.hypothesis|\.pytest_cache", name)]
     assert not ignored, ignored
 
 
@@ -159,14 +186,15 @@ def test_each_file_ends_its_lines_as_git_does(texts):
         assert not text or text.endswith("\n"), f"{name} ends without a newline"
 
 
-# ---- workflows ------------------------------------------------------------------------------------------------
+# ---- workflows
 
 
 @pytest.fixture(scope="module")
 def workflows(root):
     paths = sorted((root / ".github" / "workflows").glob("*.yml"))
     assert {path.stem for path in paths} >= {"tests", "site", "weekly", "gpu"}
-    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+            for path in paths}
 
 
 def steps(workflows):
@@ -181,8 +209,10 @@ def test_workflows_ask_for_little(workflows):
         assert workflow["permissions"] == {}, name
         for title, job in workflow["jobs"].items():
             assert "permissions" in job and "timeout-minutes" in job, f"{name}: {title}"
-            writes = {scope for scope, level in job["permissions"].items() if level == "write"}
-            assert writes <= ({"pages", "id-token"} if (name, title) == ("site", "deploy") else set())
+            writes = {scope for scope, level in job["permissions"].items()
+                      if level == "write"}
+            assert (writes <= ({"pages", "id-token"}
+                               if (name, title) == ("site", "deploy") else set()))
 
 
 def test_actions_are_pinned_to_commits(workflows, texts):
@@ -190,10 +220,12 @@ def test_actions_are_pinned_to_commits(workflows, texts):
     assert used
     for action in used:
         assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action), action
-        assert len({other for other in used if other.split("@")[0] == action.split("@")[0]}) == 1, f"two versions of {action}"
+        assert len({other for other in used if other.split("@")[0]
+                    == action.split("@")[0]}) == 1, f"two versions of {action}"
     for name, text in texts.items():
         if name.startswith(".github/workflows/"):
-            assert text.count("uses: ") == len(re.findall(r"uses: \S+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n", text)), name
+            assert text.count("uses: ") == len(
+                re.findall(r"uses: \S+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n", text)), name
 
 
 def test_checkouts_keep_no_credentials(workflows):
@@ -204,7 +236,8 @@ def test_checkouts_keep_no_credentials(workflows):
 
 def tool(name):
     """The command `name`: of this environment, or of the system."""
-    folders = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    folders = os.pathsep.join([sysconfig.get_path("scripts"),
+                               os.environ.get("PATH", "")])
     return shutil.which(name, path=folders)
 
 
@@ -212,7 +245,8 @@ def lint(root, name, *arguments):
     found = tool(name)
     if found is None:
         pytest.skip(f"{name} is not installed")
-    done = subprocess.run([found, *arguments], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run([found, *arguments], cwd=root, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -221,22 +255,28 @@ def test_zizmor_finds_nothing(root):
 
 
 def test_actionlint_finds_nothing(root):
-    """Its package fetches a binary when it is installed, so the workflow installs it, not requirements.txt."""
+    """Its package fetches a binary when it is installed, so the workflow installs it,
+    not requirements.txt.
+    """
     lint(root, "actionlint")
 
 
-# ---- the commands of the README --------------------------------------------------------------------------------
+# ---- the commands of the README
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="without make, README.md tells the steps")
+@pytest.mark.skipif(shutil.which("make") is None,
+                    reason="without make, README.md tells the steps")
 def test_the_commands_of_the_readme_exist(texts, root):
-    named = set(re.findall(r"\bmake (\w+)", "\n".join(re.findall(r"`+[^`]*`+", texts["README.md"] + texts["CONTRIBUTING.md"]))))
+    named = set(re.findall(r"\bmake (\w+)", "\n".join(
+        re.findall(r"`+[^`]*`+", texts["README.md"] + texts["CONTRIBUTING.md"]))))
     assert {"book", "test", "jupyter", "chapter"} <= named
-    targets = re.search(r"^\.PHONY: (.*)$", texts["Makefile"], re.MULTILINE).group(1).split()
+    targets = re.search(r"^\.PHONY: (.*)$", texts["Makefile"],
+                        re.MULTILINE).group(1).split()
     assert named <= set(targets)
     for target in targets:
         command = ["make", "--dry-run", target, "NAME=lab"]
-        done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout
 
 

@@ -2,8 +2,8 @@
 """Fetch the browser libraries of the site with npm and lay them under vendor/, byte for
 byte as published.
 
-    python vendor-src/refresh.py           # needs npm and a network; rewrites vendor/ and vendor/SHA256SUMS
-    python vendor-src/refresh.py --check   # offline: does vendor/ hold exactly what SHA256SUMS lists?
+    python vendor-src/refresh.py          # needs npm; rewrites vendor/ and SHA256SUMS
+    python vendor-src/refresh.py --check  # offline: is vendor/ what SHA256SUMS lists?
 
 To move to a new version, change VERSION and INTEGRITY below (`npm view NAME@VERSION
 dist.integrity`).
@@ -30,7 +30,8 @@ PACKAGES = {
     "mathjax": {
         "name": "mathjax",
         "version": "3.2.2",
-        "integrity": "sha512-Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+        "integrity": "sha512-Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O"
+                     "9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
         "files": {
             "LICENSE": "",
             "es5/tex-mml-chtml.js": "es5",
@@ -44,7 +45,8 @@ PACKAGES = {
     "html-manager": {
         "name": "@jupyter-widgets/html-manager",
         "version": "1.0.14",
-        "integrity": "sha512-wglgQQ+VMj+MBKkTttdeoMtOah/H2A1w5GU1OAVXmDQqZYTK6C+oHZjQMxcNezIpiqUjC1YHKOo5XdP3ENvBng==",
+        "integrity": "sha512-wglgQQ+VMj+MBKkTttdeoMtOah/H2A1w5GU1OAVXmDQqZ"
+                     "YTK6C+oHZjQMxcNezIpiqUjC1YHKOo5XdP3ENvBng==",
         "files": {
             "LICENSE": "",
             "dist/embed.js": "dist",

@@ -266,8 +266,10 @@ class _Case:
     run: str = ""
     seed: int = CHECK_SEED
     loss: bool = False
+    small: bool = False  # are the inputs scaled down?
     rtol: float | None = None
     mask: np.ndarray | None = None
+    last_mask: np.ndarray | None = None  # of the second forward
     upstream: list = field(default_factory=list)
     ours: dict = field(default_factory=dict)
     theirs: dict | None = None
@@ -313,7 +315,8 @@ def _run_ours(layer, case):
 # %% ../book/checks.ipynb #5f0a9b13
 def _run_again(layer, case, given, output, kept, dx):
     """Faults that a second backward pass, twice as large, and a second forward show."""
-    twice = layer.backward(*[2 * dy for dy in case.upstream])
+    twice = layer.backward(*[2 * dy if isinstance(dy, float) else np.asarray(
+        2 * dy, case.dtype) for dy in case.upstream])
     again = _collect(layer, output, twice, case)
     for name in case.ours:
         once, found = case.ours[name], again.get(name)
@@ -327,6 +330,7 @@ def _run_again(layer, case, given, output, kept, dx):
             yield (f"spoils {name} when backward is called again",
                    "it adds to the first" if adds else "what it kept has changed", name)
     following = layer.forward(*copy.deepcopy(given))
+    case.last_mask = copy.deepcopy(getattr(layer, "mask", None))
     own = list((layer.params | layer.buffers).values())
     for before, after, old in zip(*map(_tuple, (output, following, kept))):
         if isinstance(before, np.ndarray) and isinstance(after, np.ndarray):
@@ -455,7 +459,7 @@ def _another_batch(case, length):
     for i, x in enumerate(case.inputs):
         floating = i in case.names.values()
         if x.ndim == 0:
-            inputs.append((x * 0.75).astype(x.dtype) if floating else x)
+            inputs.append(np.asarray(x * 0.75, x.dtype) if floating else x)
             continue
         new = length if len(x) == rows else len(x)
         take = np.arange(1, new + 1) % max(len(x), 1)
@@ -465,7 +469,7 @@ def _another_batch(case, length):
 
 def _scaled(case, scale):
     """The inputs that are differentiated, times scale."""
-    return [(x * scale).astype(x.dtype) if i in case.names.values() else x
+    return [np.asarray(x * scale, x.dtype) if i in case.names.values() else x
             for i, x in enumerate(case.inputs)]
 
 # %% ../book/checks.ipynb #b36ff810
@@ -501,9 +505,11 @@ def _tried_hints(name, case, before, run):
     yield "it is the upstream gradient itself", lambda: upstream[0]
     yield "only the first example counts", lambda: run(upstream=first)
     if before:
-        yield "the mask of the run before is used", lambda: run(mask=before.mask)
+        yield "the mask of the run before is used", lambda: run(mask=before.last_mask)
         yield ("the inputs of the run before are used",
                lambda: run(inputs=before.inputs))
+        yield ("the inputs of the run before are used",
+               lambda: run(inputs=before.inputs, state=before.state))
         yield ("that of the run before is added to it",
                lambda: right + before.theirs[name])
     for other in case.names:
@@ -626,6 +632,8 @@ def _compare_theirs(check, layer, case, before, floor):
                               check.report.device)
     entries = max(np.size(value) for value in [*case.inputs, *case.theirs.values()])
     limit = check.rtol or tolerance(case.dtype, entries)
+    # of small inputs only a few roundings of the first run's size are overlooked
+    share = 4 * float(np.finfo(case.dtype).eps) / limit if case.small else 1.0
     nan = check.nan or not all(np.isfinite(x).all() for x in case.inputs)
     rows = []
     if not check.nan and all(np.isnan(value).all() for value in case.theirs.values()):
@@ -635,8 +643,9 @@ def _compare_theirs(check, layer, case, before, floor):
             rows.append(_fault(f"{name} is missing", f"{_name(check.ours)} computes no "
                                "such quantity", case.dtype, case.run))
             continue
+        least = max(share * floor.get(name, 0.0), _lost(case.dtype))
         row = compare(name, case.ours[name], value, case.dtype, limit, nan=nan,
-                      run=case.run, floor=max(floor.get(name, 0.0), _lost(case.dtype)))
+                      run=case.run, floor=least)
         if row["fault"] in HINTED and case.dtype == np.float64:
             hint = _hint(case.ours[name], value,
                          _hints(check, layer, name, case, before))
@@ -647,7 +656,7 @@ def _compare_theirs(check, layer, case, before, floor):
 
 def _joined(faults, rows):
     """Both, without faults in a quantity that is wrong in the first place."""
-    wrong = {row["quantity"] for row in rows if not row["agrees"]}
+    wrong = {row["quantity"] for row in rows if not row["agrees"]} - {""}
     return [fault for fault in faults if fault["about"] not in wrong] + rows
 
 
@@ -679,9 +688,8 @@ def _vary(check, layer, case, before, settable):
     for run, choices in _trials(check, case):
         for inputs in choices:  # until PyTorch takes one
             new = replace(case, inputs=inputs, run=run, seed=case.seed + 1, mask=None,
-                          upstream=[], ours={}, theirs=None)
-            found = _one_more(check, layer, new, before, settable,
-                              {} if "e-" in run else first)
+                          upstream=[], ours={}, theirs=None, small="e-" in run)
+            found = _one_more(check, layer, new, before, settable, first)
             if found is not None:
                 check.report.rows += found
                 before = new
@@ -701,9 +709,9 @@ def _one_more(check, layer, case, before, settable, floor):
     except Exception as crash:
         case.mask = before.mask
         case.upstream = before.upstream
-        rows = [_fault(f"{_name(check.ours)} ends in a {type(crash).__name__} on "
-                       f"{case.run}", str(crash), case.dtype, case.run)]
-        return rows if check.theirs is None or _accepted(check, layer, case) else None
+        rows = [_fault(f"{_name(check.ours)} ends in a {type(crash).__name__}",
+                       str(crash), case.dtype, case.run)]
+        return rows if _accepted(check, layer, case) else None
     if check.theirs is None:
         return rows + list(_compare_numerically(layer, case, check.step, settable,
                                                 hints=True))
@@ -718,6 +726,8 @@ def _one_more(check, layer, case, before, settable, floor):
 
 def _accepted(check, layer, case):
     """Does PyTorch take inputs on which ours crashed? With a mask nobody can ask it."""
+    if check.theirs is None:  # then only the length that was given is sure to be right
+        return case.inputs[0].shape == check.inputs[0].shape
     if "mask" in _arguments(check.theirs):
         return True
     try:
@@ -868,7 +878,7 @@ def _set_rate(optimizer, factor, really):
 
 def check_optimizer(ours, theirs, *, name=None, steps=100, device="auto",
                     dtypes=(np.float64, np.float32), rtol=None, seed=CHECK_SEED,
-                    start=None, gradients=many_sizes):
+                    start=None, gradients=many_sizes, move_lr=True):
     """Compare an optimizer with PyTorch's after each of `steps` steps.
 
     ours maps a dict of arrays to an optimizer with step(grads), which changes them in
@@ -876,9 +886,9 @@ def check_optimizer(ours, theirs, *, name=None, steps=100, device="auto",
     a list of tensors to one with step(). Both start from `start`, a dict of arrays, by
     default a (4, 3) "weight" and a (3,) "bias", and are given the same gradients:
     gradients(rng, shape, step) returns one. After half of the steps both learning rates
-    become a third, if both have `lr` or `param_groups`; the table says so. device,
-    dtypes, rtol, seed: as in check_layer. Returns a Report; raises CheckFailed, an
-    AssertionError, for the first step that disagrees.
+    become a third, if both have `lr` or `param_groups` and unless move_lr=False; the
+    table says so. device, dtypes, rtol, seed: as in check_layer. Returns a Report;
+    raises CheckFailed, an AssertionError, for the first step that disagrees.
     """
     device = resolve_device(device)
     rng = np.random.default_rng(seed)
@@ -888,14 +898,14 @@ def check_optimizer(ours, theirs, *, name=None, steps=100, device="auto",
         params = {key: _cast(value, dtype) for key, value in start.items()}
         made = ours(params)
         report.rows += _optimize(made, theirs, params, np.dtype(dtype).type, steps,
-                                 device, rtol, seed, gradients, report)
+                                 device, rtol, seed, gradients, report, move_lr)
     report.ours = _name(ours) if isinstance(made, _Stepwise) else type(made).__name__
     report.name = name or report.ours
     return report.show()
 
 # %% ../book/checks.ipynb #c83e5d16
 def _optimize(ours, theirs, params, dtype, steps, device, rtol, seed, gradients,
-              report):
+              report, move_lr):
     """Rows of the last step, or of the first that disagrees."""
     import torch
 
@@ -906,7 +916,7 @@ def _optimize(ours, theirs, params, dtype, steps, device, rtol, seed, gradients,
     their_optimizer = theirs(list(tensors.values()))
     report.theirs = type(their_optimizer).__name__
     limit = rtol or tolerance(dtype, steps * max(map(np.size, params.values())))
-    moves = all(_set_rate(o, 1, False) for o in (ours, their_optimizer))
+    moves = move_lr and all(_set_rate(o, 1, False) for o in (ours, their_optimizer))
     run = f"{steps} steps" + ", learning rate moved" * moves
     for step in range(1, steps + 1):
         for key, grad in grads.items():
@@ -1200,10 +1210,8 @@ def full_precision():
 
 # %% ../book/checks.ipynb #b2d71d22
 def _plain(value):
-    """What JSON can hold: infinity and NaN become text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+    """What JSON can hold: infinity and NaN become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _run():
@@ -1270,16 +1278,18 @@ class Report:
     def show(self):
         """Record every row; add the report to the open group and return it.
 
+        In the record its kind is "check" inside a group, "single" outside, and "broken"
+        inside `catches`.
+
         Raises CheckFailed if there are no rows or one does not agree; the text names
         the first few.
         """
         group = _open_group.get()
+        kind = "broken" if _broken.get() else "check" if group else "single"
         names = {"group": group.name if group else "", "configuration": self.name,
                  "ours": self.ours, "theirs": self.theirs, "device": self.device}
-        if _broken.get():
-            names["broken"] = _broken.get()
         for row in self.rows:
-            write_record(kind="check", **names,
+            write_record(kind=kind, **names,
                          **{key: value for key, value in row.items() if key != "about"})
         wrong = [row for row in self.rows if not row["agrees"]]
         if wrong or not self.rows:
@@ -1300,7 +1310,7 @@ class Report:
         return f"Checked: {self.ours} against {self.theirs}, {_size([self])}"
 
     def _repr_html_(self):
-        return _details(f"{escape(self.ours)} against {escape(self.theirs)}", [self])
+        return _details(f"{self.ours} against {self.theirs}", [self])
 
 # %% ../book/checks.ipynb #6b1d02c4
 def _size(reports):
@@ -1317,22 +1327,26 @@ def _size(reports):
 def _within(rows):
     """The tolerance of rows of one dtype and method."""
     asked, limit = (max(row[key] for row in rows) for key in ("asked", "limit"))
+    if rows[0]["method"] == "draws":
+        return f"within {asked:g} standard errors"
     if limit > asked:  # to a power of ten: the last digit differs between machines
         rough = 10.0 ** math.ceil(math.log10(limit))
         return f"within {asked:.0e}, small ones {rough:.0e}"
     return f"within {asked:.0e}"
 
 
-def _details(title, reports):
+def _details(title, reports, mark=""):
     """HTML: one line that opens into a table with a row for each configuration."""
     columns = dict.fromkeys((row["dtype"], row["method"])
                             for report in reports for row in report.rows)
     head = ["configuration", "compared", "inputs"]
-    head += [method or dtype for dtype, method in columns]
+    head += [{"": dtype, "numerical": "finite differences"}.get(method, method)
+             for dtype, method in columns]
     lines = []
     for report in reports:
-        cells = [", ".join(filter(None, dict.fromkeys(row[key] for row in report.rows)))
-                 for key in ("quantity", "run")]
+        runs = dict.fromkeys(row["run"] or "as given" for row in report.rows)
+        cells = [", ".join(dict.fromkeys(row["quantity"] for row in report.rows)),
+                 ", ".join(runs)]
         for column in columns:
             rows = [row for row in report.rows
                     if (row["dtype"], row["method"]) == column]
@@ -1340,8 +1354,9 @@ def _details(title, reports):
         lines.append(f'<tr><th scope="row">{escape(report.name or report.ours)}</th>'
                      + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    return (f'<details class="byhand-check"><summary class="byhand-title">Checked: '
-            f"{title}, {_size(reports)}</summary><table><thead><tr>{head}</tr></thead>"
+    return (f'<details class="byhand-check"{mark}><summary class="byhand-title">'
+            f"Checked: <code>{escape(title)}</code>, {_size(reports)}</summary>"
+            f"<table><thead><tr>{head}</tr></thead>"
             f"<tbody>{''.join(lines)}</tbody></table></details>")
 
 # %% ../book/checks.ipynb #d4e61b07
@@ -1356,7 +1371,7 @@ class Group:
         return f"Checked: {self.name}, {_size(self.reports)}"
 
     def _repr_html_(self):
-        return _details(f"<code>{escape(self.name)}</code>", self.reports)
+        return _details(self.name, self.reports, f' data-group="{escape(self.name)}"')
 
 # %% ../book/checks.ipynb #e8037f5a
 def _display(thing):

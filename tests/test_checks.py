@@ -1,5 +1,11 @@
 """The checks: what they accept, what they refuse, and that they change nothing."""
 
+import json
+import os
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +55,49 @@ def test_error_of_what_is_not_finite():
                 == checks.relative_error(one, np.array(other)) == np.inf)
     with pytest.raises(ValueError, match=r"\(2,\).*\(3,\)"):
         checks.relative_error(np.ones(3), np.ones(2))
+
+
+@pytest.mark.parametrize(["f", "x", "exact"], [
+    (lambda p: np.log(p).sum(), [1e-6, 1e-7, 2.0], [1e6, 1e7, 0.5]),
+    (lambda p: (1 / p).sum(), [1e-5], [-1e10]),
+    (lambda p: p[0] ** 3, [1e-7], [3e-14]),
+    (lambda p: (p + 1).sum(), [1e-9, 1e-5], [1, 1]),
+    (lambda p: np.maximum(p, 0).sum(), [1e-8, -1e-8], [1, 0]),
+    (lambda p: (p.sort(), p @ np.arange(3.0))[1], [3.0, 1.0, 2.0], [2, 0, 1]),
+    (lambda p: np.maximum(p, 0, out=p).sum(), [-1.0, 2.0], [0, 1]),
+    (lambda p: p.sum(), [0.0, 1e300], [1, 1]),
+])
+def test_numerical_gradient_of_small_arguments_and_rude_functions(f, x, exact):
+    with np.errstate(all="ignore"):
+        found = checks.numerical_gradient(f, np.array(x))
+    if x == [0.0, 1e300]:
+        found = found[1:]
+        exact = exact[1:]
+    np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("x", [np.array([np.nan]), np.array([np.inf]),
+                               np.array([3.4e38], np.float32)])
+def test_numerical_gradient_refuses_where_it_cannot_step(x):
+    with pytest.raises(ValueError, match="finite|too large"):
+        checks.numerical_gradient(np.sum, x)
+
+
+def test_relative_error_of_other_numbers():
+    assert checks.relative_error(np.array([1 + 1j]), np.array([1 + 5j])) > 0.5
+    assert checks.relative_error(np.array([2**60 + 1]), np.array([2**60])) > 0
+    assert checks.relative_error(3, 3) == 0
+    with pytest.raises(TypeError, match="numbers"):
+        checks.relative_error(None, None)
+
+
+def test_tolerance():
+    assert checks.tolerance(np.float64, 100) == 1e-12 < checks.tolerance(np.float64, 1e8)
+    assert checks.tolerance(np.int64, 100) == 0
+    with pytest.raises(TypeError, match="float16"):
+        checks.tolerance(np.float16, 100)
+    row = checks.compare("count", np.array(2**60 + 1), np.array(2**60), np.float64, 1e-6)
+    assert not row["agrees"]
 
 
 # --- checks ---
@@ -123,7 +172,7 @@ class Broken(Linear):
         "changes dy": "changes what it is given",
         "updates its parameters": "changes what it is given",
         "adds to its gradients": "spoils weight.grad when .* adds to the first",
-        "no bias gradient": "do not fit the parameters",
+        "no bias gradient": "do not fit the parameters.*bias.grad is missing",
         "misspelt gradient": "do not fit the parameters",
         "a list":
         "input.grad in float64 has the wrong dtype: expected float64, got list",
@@ -284,3 +333,286 @@ def test_catches_wants_a_failed_check():
 def test_unknown_device(device):
     with pytest.raises(ValueError, match="auto"):
         checks.resolve_device(device)
+
+
+# --- what a check must not be fooled by, beyond what the chapter shows ---
+
+X = np.random.default_rng(10).normal(size=(5, 3))
+
+
+class Plain:
+    """y = x * weight, with one fault. No buffers, no load_state: it is dressed."""
+
+    def __init__(self, fault="", weight=(1.0, 1.0, 1.0)):
+        self.fault = fault
+        self.params, self.grads = {"weight": np.array(weight)}, {}
+
+    def forward(self, x):
+        if self.fault == "keeps the mean":
+            self.mean = getattr(self, "mean", x.mean(axis=0).astype(np.float64))
+            self.x = x
+            return x * self.params["weight"] + (self.mean - x.mean(axis=0)).astype(x.dtype)
+        if self.fault == "first length" and hasattr(self, "x") and len(self.x) != len(x):
+            raise ValueError(f"expected {len(self.x)} rows")
+        self.x = x
+        return x * self.params["weight"]
+
+    def backward(self, dy):
+        self.grads["weight"] = (dy * self.x).sum(axis=0)
+        if self.fault == "bad for small":
+            return dy * np.where(np.abs(self.x) < 1e-6, 0, self.params["weight"])
+        if self.fault == "bad for large":
+            wrong = np.where(np.abs(self.x) > 1e3, 2, 1).astype(dy.dtype)
+            return dy * wrong * self.params["weight"]
+        return dy * self.params["weight"]
+
+
+def scaled(x, weight):
+    return x * weight
+
+
+def test_right_code_passes_in_every_dress():
+    report = checks.check_layer(Plain(), scaled, X, device="cpu")
+    assert {row["run"] for row in report.rows} == {
+        "", "times 1e-08", "times 1e-04", "times 1e+04", "another batch"}
+    assert {row["method"] for row in report.rows} == {"", "numerical"}
+    report = checks.check_layer(Plain(), scaled, X, device="cpu", dtypes=(np.float32,),
+                                scales=())
+    assert {row["dtype"] for row in report.rows} == {"float32"}
+    checks.check_layer(Plain(), scaled, X, device="cpu", dtypes=(np.float16,), rtol=1e-2,
+                       scales=())
+    with pytest.raises(TypeError, match="float16"):
+        checks.check_layer(Plain(), scaled, X, device="cpu", dtypes=(np.float16,))
+    checks.check_layer(ReLU(), torch.relu, np.array(1.5), device="cpu")
+
+
+@pytest.mark.parametrize(["fault", "match"], {
+    "keeps the mean": r"output in float64 \(times 1e-08\) differs",
+    "first length": r"ends in a ValueError in float64 \(another batch\): expected 5 rows",
+    "bad for small": r"input.grad in float64 \(times 1e-08\) differs",
+    "bad for large": r"input.grad in float64 \(times 1e\+04\) differs",
+}.items())
+def test_what_only_other_inputs_show(fault, match):
+    with pytest.raises(checks.CheckFailed, match=match):
+        checks.check_layer(Plain(fault), scaled, X, device="cpu")
+    if fault.startswith("bad"):  # and may be said to lie outside the domain
+        checks.check_layer(Plain(fault), scaled, X, device="cpu", scales=(1e-4,))
+
+
+def test_a_failure_names_all_that_disagrees_and_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.setenv("BYHAND_RECORD", str(tmp_path / "record.jsonl"))
+
+    class Two(Linear):
+        def backward(self, dy):
+            dx = super().backward(dy)
+            self.grads["bias"] = 3 * self.grads["bias"]
+            return -dx
+
+    two = Two(3, 2, rng=np.random.default_rng(0))
+    with pytest.raises(checks.CheckFailed, match="input.grad .*sign.*; bias.grad"):
+        with checks.group("both-wrong"):
+            checks.check_layer(two, torch.nn.Linear(3, 2), X, device="cpu", name="two",
+                               numerical=False)
+    checks.catches(checks.check_layer, two, torch.nn.Linear(3, 2), X, device="cpu",
+                   match="bias.grad")
+    run, *rows = map(json.loads, (tmp_path / "record.jsonl").read_text().splitlines())
+    assert run["kind"] == "run"
+    wrong = {(row["kind"], row["group"], row["configuration"], row["quantity"])
+             for row in rows if not row["agrees"]}
+    assert wrong >= {("check", "both-wrong", "two", "bias.grad"),
+                     ("broken", "", "Two", "bias.grad")}
+    assert all(row["error"] <= row["limit"] for row in rows if row["agrees"])
+
+
+def test_a_group_is_one_line_that_opens(capsys):
+    with checks.group("a-name") as group:
+        for name in ("one", "two"):
+            report = checks.check_layer(ReLU(), torch.relu, X, name=name, device="cpu")
+    line = "Checked: a-name, 2 configurations in float64 and float32, also by finite "
+    assert capsys.readouterr().out == line + "differences\n"
+    page = group._repr_html_()
+    assert page.startswith('<details class="byhand-check" data-group="a-name"><summary')
+    assert page.count('<th scope="row">') == 2 and group.reports[1] is report
+    assert not re.search(r"\de-1[3-9]", page)  # no errors
+    with pytest.raises(checks.CheckFailed, match="empty"):
+        with checks.group("nothing"):
+            pass
+
+
+# --- hints ---
+
+class Mistaken:
+    """tanh(x W^T + b), or without the tanh, its parts as they go wrong."""
+
+    def __init__(self, mistake):
+        rng = np.random.default_rng(11)
+        self.mistake, self.buffers = mistake, {}
+        self.params = {"weight": rng.normal(size=(3, 3)), "bias": rng.normal(size=3)}
+        self.grads = {}
+
+    def load_state(self, state):
+        self.params = dict(state)
+
+    def forward(self, x):
+        y = x @ self.params["weight"].T + self.params["bias"]
+        y = y if self.mistake in LINEAR else np.tanh(y)
+        new = x, np.zeros_like(y) if self.mistake in LINEAR else y
+        old = getattr(self, "kept", new)
+        self.used = old if self.mistake == "stale" and len(old[0]) == len(x) else new
+        self.kept = new
+        return y
+
+    def backward(self, dy):
+        m, w = self.mistake, self.params["weight"]
+        x, y = self.used
+        d = dy * (1 - y**2)
+        if m == "no upstream":
+            d = 1 - y**2
+        if m == "upstream twice":
+            d = d * dy
+        if m == "first":
+            d = d * (np.arange(len(d)) == 0)[:, None].astype(d.dtype)
+        dw, db, dx = d.T @ x, d.sum(axis=0), d @ w
+        dw = {"transposed": dw.T, "sign": -dw, "mean": dw / len(dy), "sum": dw * len(dy),
+              "half": dw / 2, "zero": dw * 0}.get(m, dw)
+        if m == "single":
+            dw = dw.astype(np.float32).astype(dw.dtype)
+        db = d if m == "not summed" else db
+        if m == "adds":
+            dw = dw + self.grads.get("weight", 0)
+        self.grads = {"weight": dw, "bias": db}
+        return d @ w.T if m == "wrong side" else dy if m == "passed on" else dx
+
+
+LINEAR = ("wrong side", "passed on")
+HINTS = {
+    "transposed": "it is the transpose",
+    "sign": "its sign is wrong",
+    "mean": "it is 5 times, the rows of the batch, too small: a mean for a sum",
+    "sum": "it is 5 times, the rows of the batch, too large: a sum for a mean",
+    "half": "it is twice too small",
+    "zero": "it is zero throughout",
+    "no upstream": "the upstream gradient is forgotten",
+    "upstream twice": "the upstream gradient is multiplied twice",
+    "passed on": "it is the upstream gradient itself",
+    "first": "only the first example counts",
+    "not summed": "it is not summed over the batch",
+    "stale": "the inputs of the run before are used",
+    "single": "it was computed in float32",
+    "wrong side": "the transpose of weight is used",
+    "adds": "it adds to the first",
+}
+
+
+def tanh_of_linear(x, weight, bias):
+    return torch.tanh(x @ weight.T + bias)
+
+
+@pytest.mark.parametrize(["mistake", "hint"], HINTS.items())
+def test_each_mistake_has_its_own_hint(mistake, hint):
+    with pytest.raises(checks.CheckFailed) as failure:
+        checks.check_layer(Mistaken(mistake), torch.nn.Linear(3, 3) if mistake in LINEAR
+                           else tanh_of_linear, X, device="cpu", numerical=False)
+    text = str(failure.value)
+    assert [other for other in HINTS.values() if other in text] == [hint], text
+
+
+def test_right_code_gets_no_hint():
+    report = checks.check_layer(Mistaken(""), tanh_of_linear, X, device="cpu")
+    assert not any(row["fault"] for row in report.rows)
+
+
+@pytest.mark.parametrize(["stale", "hint"], [
+    (True, "the mask of the run before is used"), (False, "")])
+def test_a_stale_mask(stale, hint):
+    class Drop:
+        def __init__(self):
+            self.rng, self.mask = np.random.default_rng(7), None
+
+        def forward(self, x):
+            mask = (self.rng.random(x.shape) < 0.5).astype(x.dtype)
+            same = self.mask is not None and self.mask.shape == mask.shape
+            self.used = self.mask if stale and same else mask
+            self.mask = mask
+            return x * mask
+
+        def backward(self, dy):
+            return dy * self.used
+
+    if not hint:
+        checks.check_layer(Drop(), lambda x, mask: x * mask, X, device="cpu")
+        return
+    with pytest.raises(checks.CheckFailed, match=hint):
+        checks.check_layer(Drop(), lambda x, mask: x * mask, X, device="cpu")
+
+
+# --- random layers, optimizers, the reader's code ---
+
+class DropChannels:
+    def __init__(self, p, channels=False):
+        self.p, self.channels, self.rng = p, channels, np.random.default_rng(12)
+
+    def forward(self, x):
+        shape = (*x.shape[:2], 1, 1) if self.channels else x.shape
+        return x * (self.rng.random(shape) >= self.p) / (1 - self.p)
+
+
+def test_check_random():
+    x = np.random.default_rng(13).uniform(1, 2, (4, 5, 3, 3))
+    checks.check_random(DropChannels(0.4, True), torch.nn.Dropout2d(0.4), x)
+    checks.check_random(DropChannels(0.4), torch.nn.Dropout(0.4), x)
+    state = torch.random.get_rng_state()
+    with pytest.raises(checks.CheckFailed, match="its spread draws"):
+        checks.check_random(DropChannels(0.4), torch.nn.Dropout2d(0.4), x)
+    with pytest.raises(checks.CheckFailed, match="share kept"):
+        checks.check_random(DropChannels(0.35), torch.nn.Dropout(0.4), x)
+    with pytest.raises(ValueError, match="no zeros"):
+        checks.check_random(DropChannels(0.4), torch.nn.Dropout(0.4), x * 0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_gradients_of_an_optimizer_have_many_sizes_and_zeros():
+    rng = np.random.default_rng(14)
+    drawn = [checks.many_sizes(rng, (50, 50), step) for step in range(1, 8)]
+    assert not drawn[5].any() and 0.05 < np.mean(drawn[0] == 0) < 0.15
+    sizes = np.abs(drawn[0][drawn[0] != 0])
+    assert sizes.min() < 1e-3 and sizes.max() > 1e2
+
+
+def test_a_view_reads_what_it_writes():
+    class Nested:
+        def __init__(self):
+            self.layers = [{"W": np.ones((3, 2)), "b": np.zeros(2)}]
+
+        def forward(self, x):
+            self.x = x
+            return x @ self.layers[0]["W"] + self.layers[0]["b"]
+
+        def backward(self, dy):
+            return dy @ self.layers[0]["W"].T, self.x.T @ dy, dy.sum(axis=0)
+
+    view = checks.view(Nested(), {"weight": "layers.0.W.T", "bias": "layers.0.b"},
+                       returns=("input", "weight.T", "bias"))
+    checks.check_layer(view, torch.nn.Linear(3, 2), X, device="cpu")
+    for wrong in ("layers.0.b.T", "x"):
+        with pytest.raises((checks.CheckFailed, RuntimeError, AttributeError)):
+            checks.check_layer(checks.view(Nested(), {"weight": wrong}),
+                               torch.nn.Linear(3, 2), X, device="cpu")
+
+
+def test_check_gradient():
+    checks.check_gradient(np.sin, np.cos, X, theirs=torch.sin, device="cpu",
+                          scales=(1e-8,))
+    checks.check_gradient(lambda w: np.sum(w**2), lambda w: 2 * w, X)
+    with pytest.raises(checks.CheckFailed, match="it is twice too small"):
+        checks.check_gradient(lambda w: np.sum(w**2), lambda w: w, X)
+    with pytest.raises(checks.CheckFailed, match="it is the transpose"):
+        checks.check_gradient(lambda w: np.sum(w**2), lambda w: 2 * w.T, X[:3])
+
+
+def test_importing_needs_numpy_alone(root):
+    code = ("import sys, byhand.checks\n"
+            "heavy = {'torch', 'IPython', 'matplotlib', 'yaml', 'scipy', 'sklearn'}\n"
+            "assert not heavy & set(sys.modules), heavy & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True,
+                   env=os.environ | {"PYTHONPATH": str(root)})

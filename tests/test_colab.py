@@ -7,11 +7,15 @@ tree; everything else is what a reader of the page would get.
 """
 
 import hashlib
+import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import venv
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -137,3 +141,47 @@ def test_a_notebook_installs_the_library_and_runs(
     assert after.pop("byhand")
     assert after == before, "the installation changed what was there"
 
+
+def needed(*names):
+    """The distributions and all that they require, as far as they are installed."""
+    found, wanted = {}, list(names)
+    while wanted:
+        name = re.match(r"[\w.-]+", wanted.pop())[0].lower().replace("_", "-")
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for another system
+        if name not in found:
+            found[name] = distribution
+            wanted += [text for text in distribution.requires or () if "extra" not in text]
+    return found.values()
+
+
+def test_your_own_layer_is_checked_with_numpy_and_torch_alone(root, tmp_path):
+    """The cell for a reader's own class, in an environment that holds the library,
+    NumPy, PyTorch and what these two require, and nothing else.
+    """
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for distribution in needed("numpy", "torch"):
+        for top in {Path(file).parts[0] for file in distribution.files or ()} - {".."}:
+            place = Path(distribution.locate_file(top))
+            if place.exists() and not (bare / top).exists():
+                (bare / top).symlink_to(place)
+    shutil.copytree(root / "byhand", bare / "byhand")
+    notebook = nbformat.read(root / "book" / "checks.ipynb", as_version=4)
+    cell, = (cell.source for cell in notebook.cells
+             if "check-yours" in cell.metadata.get("tags", ()))
+    *lines, call = cell.split("\ncheck_layer(")
+    code = "\n".join([*lines, "print(check_layer(" + call + ")", "import sys",
+                      "print('IPython' in sys.modules, 'yaml' in sys.modules)"])
+    broken = code.replace("dy.T @ self.x", "self.x.T @ dy")
+    for source, expected in ((code, "Checked: Mine against torch.nn.Linear"),
+                             (broken, "it is the transpose")):
+        # -S: no site-packages; -I would drop PYTHONPATH too
+        done = subprocess.run([sys.executable, "-S", "-c", source], text=True,
+                              env={"PYTHONPATH": str(bare)}, cwd=tmp_path,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert expected in done.stdout, done.stdout
+        assert (done.returncode == 0) == (source is code)
+    assert "IPython" not in {path.name for path in bare.iterdir()}

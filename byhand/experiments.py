@@ -326,32 +326,62 @@ def accuracy(model, x, y):
     """The share of right answers in evaluation mode: x (N, D) with y (N,) to a float,
     or for stacked models x (N, S, D) with y (N, S) to (S,).
 
-    A prediction with NaN in it is no answer, and counts as wrong. The mode is as before
-    afterwards. Raises ValueError if there is no example or y has another shape.
+    A prediction with NaN in it is no answer, and counts as wrong. Every layer is in its
+    mode again afterwards. Raises ValueError if there is no example or y has another
+    shape, TypeError unless y holds integers.
     """
-    mode = model.training
+    modes = [(layer, layer.training) for layer in model.named_layers().values()]
     try:
         z = model.eval().forward(x)
     finally:
-        model.train() if mode else model.eval()
-    if len(z) == 0 or np.shape(y) != z.shape[:-1]:
+        for layer, mode in modes:
+            layer.training = mode
+    y = np.asarray(y)
+    if len(z) == 0 or y.shape != z.shape[:-1]:
         raise ValueError(f"expected at least one target, of shape {z.shape[:-1]}, got "
-                         f"{np.shape(y)}")
+                         f"{y.shape}")
+    if y.dtype.kind not in "iub":
+        raise TypeError(f"the targets must be integers, got {y.dtype}")
     right = (z.argmax(axis=-1) == y) & ~np.isnan(z).any(axis=-1)
     return np.mean(right, axis=0)
 
-
 # %% ../book/experiments.ipynb #9ce0b4d7
+def _labeled(x, y, x_test):
+    """The three as arrays, or ValueError unless they are finite x (N, D), y (N,) and
+    x_test (M, D), with N at least 1.
+    """
+    x, y, x_test = map(np.asarray, (x, y, x_test))
+    if x.ndim != 2 or len(x) == 0 or y.shape != x.shape[:1] or (
+        x_test.ndim != 2 or x_test.shape[1] != x.shape[1]):
+        raise ValueError("expected x (N, D), y (N,) and x_test (M, D), N at least 1, got "
+                         f"{x.shape}, {y.shape} and {x_test.shape}")
+    if not (np.isfinite(x).all() and np.isfinite(x_test).all()):
+        raise ValueError("every input must be finite")
+    return x, y, x_test
+
+
 def constant(x, y, x_test):
-    """The commonest label of y for every test example, the smallest such label."""
+    """The commonest label of y for every test example, the smallest such label.
+
+    x (N, D), y (N,), x_test (M, D) to labels (M,); ValueError for other shapes, no
+    example, and inputs that are not finite, here and in the other rivals.
+    """
+    x, y, x_test = _labeled(x, y, x_test)
     values, counts = np.unique(y, return_counts=True)
     return np.full(len(x_test), values[np.argmax(counts)])
 
 
 def nearest_neighbor(x, y, x_test):
     """The label of the training example that lies nearest, of the first such one."""
-    nearest = [np.argmin(np.sum((x - one) ** 2, axis=1)) for one in x_test]
-    return np.asarray(y)[nearest]
+    x, y, x_test = _labeled(x, y, x_test)
+    x, x_test = x.astype(float) / 2, x_test.astype(float) / 2  # no difference overflows
+    nearest = []
+    for one in x_test:
+        apart = np.abs(x - one)
+        unit = np.max(apart, axis=1, keepdims=True, initial=0)  # nor does a square
+        square = np.sum((apart / np.where(unit > 0, unit, 1)) ** 2, axis=1)
+        nearest.append(np.argmin(unit[:, 0] * np.sqrt(square)))
+    return y[np.array(nearest, int)]
 
 
 def softmax_regression(x, y, x_test, strength=1.0):
@@ -360,10 +390,11 @@ def softmax_regression(x, y, x_test, strength=1.0):
     """
     from sklearn.linear_model import LogisticRegression
 
+    x, y, x_test = _labeled(x, y, x_test)
     model = LogisticRegression(C=strength, tol=1e-6, max_iter=2000)
     return model.fit(x, y).predict(x_test)
 
-
+# %% ../book/experiments.ipynb #2b7c90ea
 def baselines(x, y, x_test, y_test,
               rivals=(constant, nearest_neighbor, softmax_regression)):
     """{name: share of right answers} of the rivals that need no network.
@@ -378,8 +409,6 @@ def baselines(x, y, x_test, y_test,
             or y_test.shape != x_test.shape[:-1]):
         raise ValueError("expected x (N, D) with y (N,), or (N, S, D) with (N, S), got "
                          f"{x.shape}, {y.shape}, {x_test.shape} and {y_test.shape}")
-    if not (np.isfinite(x).all() and np.isfinite(x_test).all()):
-        raise ValueError("every input must be finite")
     if x.ndim == 2:
         return {rival.__name__: float(np.mean(rival(x, y, x_test) == y_test))
                 for rival in rivals}

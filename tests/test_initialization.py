@@ -229,6 +229,7 @@ RNG = np.random.default_rng(6)
     [
         lambda: fans((3,)),
         lambda: fans((3, 0)),
+        lambda: fans((3, 1.5)),
         lambda: xavier_uniform((3,), RNG),
         lambda: kaiming_normal((3, 3), RNG, mode="fan_avg"),
         lambda: kaiming_normal((3, 3), RNG, nonlinearity="gelu"),
@@ -287,3 +288,12 @@ def test_uniform_stays_below_its_end_in_float32(a, b):
 def test_a_slope_may_be_numpy_s(slope):
     assert calculate_gain("leaky_relu", slope) == pytest.approx(
         math.sqrt(2) / math.hypot(1, float(slope)), rel=1e-15)
+
+
+@pytest.mark.parametrize(["dtype", "size"], [
+    (np.float32, 1e20), (np.float32, 1e-23), (np.float64, 1e200), (np.float64, 1e-200)])
+def test_lsuv_of_large_and_small_batches(dtype, size):
+    model = Sequential(Linear(4, 5, rng=RNG, dtype=dtype))
+    x = np.random.default_rng(7).normal(size=(50, 4)).astype(dtype) * dtype(size)
+    model.load_state(lsuv(model, x, RNG))
+    assert model.forward(x).std() == pytest.approx(1, rel=1e-5)

@@ -6,16 +6,12 @@ from side_by_side import compare  # first: it sets the number of threads
 
 import numpy as np
 
-from byhand.backprop import Linear, ReLU, Sequential, train
-from byhand.initialization import SideBySide, stack
+from byhand.backprop import train
+from byhand.experiments import SideBySide, mlp, stack
 from byhand.losses import CrossEntropyLoss
 
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(300, 64)), rng.integers(10, size=300)
-
-
-def network(hidden):
-    return Sequential(Linear(64, hidden, rng=rng), ReLU(), Linear(hidden, 10, rng=rng))
 
 
 def epoch(model, loss, x, y):
@@ -27,7 +23,7 @@ print("one after another / all at once, one pass over 300 digits in batches of 5
       "float64")
 for hidden in (16, 32, 64, 256):
     for members in (5, 10, 100):
-        models = [network(hidden) for _ in range(members)]
+        models = [mlp([64, hidden, 10], rng) for _ in range(members)]
         together, both = stack(models), SideBySide(CrossEntropyLoss(reduction="sum"))
         many_x, many_y = (np.repeat(x[:, None], members, axis=1),
                           np.repeat(y[:, None], members, axis=1))

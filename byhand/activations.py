@@ -6,6 +6,7 @@ __all__ = ['SELU_ALPHA', 'SELU_SCALE', 'Elementwise', 'Tanh', 'Softsign', 'Leaky
 
 # %% ../book/activations.ipynb #22adc7cc
 import math
+from numbers import Integral
 
 import numpy as np
 from scipy.special import expit, ndtr
@@ -17,18 +18,20 @@ class Elementwise(Layer):
     """An activation function applied to each entry; a subclass has value(x) and
     slope(x, y), where y is value(x).
 
-    x, y and the gradients have one shape and one dtype, float32 or float64. Raises
-    TypeError for another dtype.
+    x, y and the gradients are arrays of one shape, which may be (), and of one dtype,
+    float32 or float64. Raises TypeError for another dtype.
     """
 
     def forward(self, x):
         check_array("x", x)
-        self.x, self.y = x, self.value(x)
+        # NumPy makes a number out of an array without axes
+        self.x, self.y = x, np.asarray(self.value(x))
         return self.y
 
     def backward(self, dy):
         check_array("dy", dy, self.y.shape, self.y.dtype)
-        return dy * self.slope(self.x, self.y)  # eq. activations-elementwise
+        # eq. activations-elementwise
+        return np.asarray(dy * self.slope(self.x, self.y))
 
 # %% ../book/activations.ipynb #cd608b59
 class Tanh(Elementwise):
@@ -48,7 +51,7 @@ class Softsign(Elementwise):
         return x / (1 + np.abs(x))
 
     def slope(self, x, y):
-        return 1 / (1 + np.abs(x)) ** 2  # eq. activations-softsign
+        return (1 / (1 + np.abs(x))) ** 2  # eq. activations-softsign
 
 # %% ../book/activations.ipynb #4d1c8dbb
 class LeakyReLU(Elementwise):
@@ -76,8 +79,11 @@ class PReLU(Layer):
 
     def __init__(self, num_parameters=1, init=0.25, *, dtype=np.float64):
         super().__init__()
-        if num_parameters < 1:
-            raise ValueError(f"num_parameters must be at least 1, got {num_parameters}")
+        if not isinstance(num_parameters, Integral) or num_parameters < 1:
+            raise ValueError("num_parameters must be an integer of at least 1, got "
+                             f"{num_parameters}")
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype must be float32 or float64, got {dtype}")
         self.params["weight"] = np.full(num_parameters, init, dtype)
 
     def forward(self, x):
@@ -87,20 +93,22 @@ class PReLU(Layer):
             raise ValueError(
                 f"x must have the shape (N, {len(weight)}, ...), got {x.shape}")
         self.x = x
-        return np.where(x > 0, x, self._by_channel() * x)  # eq. activations-leaky
+        # eq. activations-leaky
+        return np.where(x > 0, x, self._by_channel() * x)
 
     def backward(self, dy):
         check_array("dy", dy, self.x.shape, self.x.dtype)
         one_each = self.params["weight"].size == 1
         axes = tuple(i for i in range(dy.ndim) if one_each or i != 1)
-        self.grads["weight"] = (dy * np.minimum(self.x, 0)).sum(axis=axes).reshape(-1)
-        return dy * np.where(self.x > 0, 1, self._by_channel())
+        total = (dy * np.minimum(self.x, 0)).sum(axis=axes, dtype=np.float64)
+        self.grads["weight"] = total.reshape(-1).astype(dy.dtype)
+        return np.asarray(dy * np.where(self.x > 0, 1, self._by_channel()))
 
     def _by_channel(self):
         """The parameters, shaped to meet axis 1 of x."""
-        weight = self.params["weight"]
-        return (weight if weight.size == 1
-                else weight.reshape(-1, *[1] * (self.x.ndim - 2)))
+        weight, ndim = self.params["weight"], self.x.ndim
+        return weight.reshape([1] * ndim if weight.size == 1
+                              else [-1] + [1] * (ndim - 2))
 
 # %% ../book/activations.ipynb #dc10f3b8
 class ELU(Elementwise):
@@ -151,12 +159,14 @@ class Softplus(Elementwise):
         self.beta, self.threshold = float(beta), float(threshold)
 
     def value(self, x):
-        z = self.beta * x
+        with np.errstate(over="ignore"):
+            z = self.beta * x
         # eq. activations-softplus
         return np.where(z > self.threshold, x, np.logaddexp(0, z) / self.beta)
 
     def slope(self, x, y):
-        z = self.beta * x
+        with np.errstate(over="ignore"):
+            z = self.beta * x
         return np.where(z > self.threshold, 1, expit(z))  # expit is the sigmoid
 
 # %% ../book/activations.ipynb #8f4844f3
@@ -170,11 +180,15 @@ class Swish(Elementwise):
         self.beta = float(beta)
 
     def value(self, x):
-        return x * expit(self.beta * x)  # eq. activations-swish
+        return x * self._gate(x)  # eq. activations-swish
 
     def slope(self, x, y):
-        s = expit(self.beta * x)
-        return s + self.beta * x * s * (1 - s)
+        s = self._gate(x)
+        return s + self.beta * (x * (s * (1 - s)))  # beta * x first could overflow
+
+    def _gate(self, x):
+        with np.errstate(over="ignore"):
+            return expit(self.beta * x)
 
 
 class SiLU(Swish):
@@ -189,7 +203,8 @@ class GELU(Elementwise):
     Gimpel, 2016).
 
     approximate: "none", or "tanh" for x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 *
-    x^3))). Raises ValueError for another.
+    x^3))). Where x^3 overflows the slope is 0 or 1 (PyTorch: NaN). Raises ValueError
+    for another.
     """
 
     def __init__(self, approximate="none"):
@@ -200,19 +215,24 @@ class GELU(Elementwise):
         self.approximate = approximate
 
     def value(self, x):
-        if self.approximate == "none":
-            return x * ndtr(x)  # eq. activations-gelu; ndtr is Phi
-        return x / 2 * (1 + self._tanh(x))  # eq. activations-gelu-tanh
+        # eq. activations-gelu, where ndtr is Phi; eq. activations-gelu-tanh
+        return x * (ndtr(x) if self.approximate == "none" else self._gate(x)[0])
 
     def slope(self, x, y):
         if self.approximate == "none":
-            return ndtr(x) + x * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
-        t = self._tanh(x)
-        return ((1 + t) / 2 + x / 2 * (1 - t**2) * math.sqrt(2 / math.pi)
-                * (1 + 3 * 0.044715 * x**2))
+            with np.errstate(over="ignore"):
+                density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+            return ndtr(x) + x * density
+        s, slope = self._gate(x)
+        return s + x * (s * (1 - s) * slope)
 
-    def _tanh(self, x):
-        return np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    def _gate(self, x):
+        """(1 + tanh(u)) / 2 = sigmoid(2 u), which loses no digits where tanh is near
+        -1, and the slope of 2 u; beyond 30 the sigmoid is 0 or 1.
+        """
+        z, root = np.clip(x, -30, 30), math.sqrt(8 / math.pi)
+        return (expit(root * (z + 0.044715 * z**3)),
+                root * (1 + 3 * 0.044715 * z**2))
 
 # %% ../book/activations.ipynb #dfc3e704
 class Mish(Elementwise):
@@ -232,7 +252,7 @@ class Hardswish(Elementwise):
     """
 
     def value(self, x):
-        return x * np.clip(x + 3, 0, 6) / 6  # eq. activations-mish
+        return x * (np.clip(x + 3, 0, 6) / 6)  # eq. activations-mish
 
     def slope(self, x, y):
         return np.where(x <= -3, 0, np.where(x >= 3, 1, x / 3 + 0.5))
@@ -276,15 +296,15 @@ class Maxout(Layer):
 
     def __init__(self, pieces=2):
         super().__init__()
-        if pieces < 1:
-            raise ValueError(f"pieces must be at least 1, got {pieces}")
+        if not isinstance(pieces, Integral) or pieces < 1:
+            raise ValueError(f"pieces must be an integer of at least 1, got {pieces}")
         self.pieces = pieces
 
     def forward(self, x):
-        check_array("x", x, (None, None))
-        if x.shape[1] % self.pieces:
-            raise ValueError("the number of features must be a multiple of "
-                             f"{self.pieces}, got {x.shape[1]}")
+        check_array("x", x)
+        if x.ndim != 2 or x.shape[1] % self.pieces:
+            raise ValueError("x must have the shape (N, D) with D a multiple of "
+                             f"{self.pieces}, got {x.shape}")
         groups = x.reshape(len(x), x.shape[1] // self.pieces, self.pieces)
         self.winner, self.dtype = groups.argmax(axis=2)[..., None], x.dtype
         # eq. activations-maxout
@@ -294,13 +314,15 @@ class Maxout(Layer):
         check_array("dy", dy, self.winner.shape[:2], self.dtype)
         dx = np.zeros((*dy.shape, self.pieces), dy.dtype)
         np.put_along_axis(dx, self.winner, dy[..., None], axis=2)
-        return dx.reshape(len(dy), -1)
+        return dx.reshape(len(dy), dy.shape[1] * self.pieces)
 
 # %% ../book/activations.ipynb #e4666156
 def _halves(x, dim):
-    """Both halves of x along an axis, or a ValueError if it has no such axis or an odd
-    length.
+    """Both halves of x along an axis, or a TypeError unless dim is an integer and a
+    ValueError if x has no such axis or an odd length.
     """
+    if not isinstance(dim, Integral):
+        raise TypeError(f"dim must be an integer, got {dim!r}")
     check_array("x", x)
     if not -x.ndim <= dim < x.ndim or x.shape[dim] % 2:
         raise ValueError(
@@ -325,7 +347,8 @@ class GLU(Layer):
     def backward(self, dy):
         check_array("dy", dy, self.a.shape, self.a.dtype)
         return np.concatenate(
-            [dy * self.gate, dy * self.a * self.gate * (1 - self.gate)], axis=self.dim)
+            [dy * self.gate, dy * (self.a * (self.gate * (1 - self.gate)))],
+            axis=self.dim)
 
 # %% ../book/activations.ipynb #b83ebb07
 class SwiGLU(Layer):

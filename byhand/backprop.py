@@ -5,18 +5,22 @@ __all__ = ['check_array', 'check_state', 'Layer', 'Linear', 'Sigmoid', 'ReLU', '
 
 # %% ../book/backprop.ipynb #8d42c512
 import math
+from collections import deque
 
 import numpy as np
 
 # %% ../book/backprop.ipynb #7c0d2f63
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
 def check_array(name, x, shape=None, dtype=None):
     """Raise a clear error unless x is a float array of this shape (None stands for any
     length) and dtype.
 
     TypeError for another type or dtype, ValueError for another shape. NaN and infinity
-    are let through.
+    are let through, and so are NumPy's scalars, which are arrays of the shape ().
     """
-    if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
+    if not isinstance(x, (np.ndarray, np.generic)) or x.dtype not in _FLOATS:
         raise TypeError(f"{name} must be a float32 or float64 array, got "
                         f"{getattr(x, 'dtype', type(x).__name__)}")
     if dtype is not None and x.dtype != dtype:
@@ -30,7 +34,7 @@ def check_array(name, x, shape=None, dtype=None):
 # %% ../book/backprop.ipynb #9ebdb090
 def check_state(current, state):
     """Raise KeyError, ValueError or TypeError unless the dict `state` has the names,
-    shapes and kinds of `current`, and one dtype.
+    shapes and kinds of `current`, and its floats are all float32 or all float64.
     """
     if state.keys() != current.keys():
         raise KeyError(f"expected the names {sorted(current)}, got {sorted(state)}")
@@ -44,35 +48,152 @@ def check_state(current, state):
             raise TypeError(
                 f"{name} must be of the kind of {expected.dtype}, got {value.dtype}")
         if value.dtype.kind == "f":
+            check_array(name, value)
             dtypes.add(str(value.dtype))
     if len(dtypes) > 1:
         raise TypeError(f"the arrays must share one dtype, got {sorted(dtypes)}")
 
+# %% ../book/backprop.ipynb #e1e05df3
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+
+
+def _layers_in(name, value):
+    """(name, layer) for each layer in value: a layer, or lists, tuples and dicts of
+    them. TypeError for layers where they can have no name.
+    """
+    if isinstance(value, _Tree):
+        return [(name, value)]
+    pairs = ()
+    if isinstance(value, (list, tuple)):
+        pairs = enumerate(value)
+    elif isinstance(value, _CONTAINERS):
+        if any(isinstance(inner, _Tree) for inner in value):  # in a set, or as keys
+            raise TypeError(f"layers in {name!r} would be lost: hold them in a list or "
+                            f"as values of a dict, not so in a {type(value).__name__}")
+        pairs = value.items() if isinstance(value, dict) else ()
+    return [found for key, inner in pairs
+            for found in _layers_in(f"{name}.{key}", inner)]
+
+# %% ../book/backprop.ipynb #7d92c13e
+class _Tree:
+    """What lets a layer hold layers: it finds them in its attributes."""
+
+    def __setattr__(self, name, value):
+        if (not isinstance(value, (_Tree, *_CONTAINERS))
+                or name in ("params", "grads", "buffers")):
+            return super().__setattr__(name, value)
+        inner, before = _layers_in(name, value), dict(vars(self))
+        super().__setattr__(name, value)
+        vars(self).setdefault("_holders", {})[name] = None  # where to look for layers
+        try:
+            self.named_layers() if inner else None  # refuses one that comes twice
+        except ValueError:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def named_children(self):
+        """(name, layer) for each of the layers that this one holds itself."""
+        return [pair for name in vars(self).get("_holders", ())
+                for pair in _layers_in(name, vars(self).get(name))]
+
+    def named_layers(self):
+        """{dotted name: layer}: this layer under "", and all in it at any depth."""
+        found, seen, waiting = {}, set(), [("", self)]
+        while waiting:
+            path, layer = waiting.pop()
+            if path in found or id(layer) in seen:
+                raise ValueError(
+                    f"{type(layer).__name__} at {path!r}: a name and a layer may stand "
+                    "in a model only once (its next forward would overwrite its last)")
+            found[path] = layer
+            seen.add(id(layer))
+            if "_holders" in vars(layer):
+                waiting += [(f"{path}.{name}" if path else name, child)
+                            for name, child in reversed(layer.named_children())]
+        return found
+
+    def __getattr__(self, name):  # called only for what is not there
+        if name == "_own":
+            raise RuntimeError(f"{type(self).__name__}.__init__ must begin with "
+                               "super().__init__()")
+        raise AttributeError(f"{type(self).__name__} has no {name!r}; if forward sets "
+                             "it, call forward before backward")
+
+# %% ../book/backprop.ipynb #9a1c5165
+class _Joined(dict):
+    """The arrays of a layer and of the layers in it, from {path: arrays there}. An
+    array that is set goes to the layer that owns it; nothing else changes them.
+    """
+
+    def __init__(self, parts):
+        super().__init__((f"{path}.{name}" if path else name, array)
+                         for path, arrays in parts.items()
+                         for name, array in arrays.items())
+        self.parts = parts
+
+    def __setitem__(self, name, array):
+        path, _, own = name.rpartition(".")
+        if path not in self.parts:
+            raise KeyError(f"{name!r}: there are layers at {sorted(self.parts)} only")
+        self.parts[path][own] = array
+        super().__setitem__(name, array)
+
+    def _refuse(self, *args, **kwargs):
+        raise TypeError("set one array at a time: params[name] = array")
+
+    __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refuse
+
+    def __reduce__(self):  # copies and pickles are plain dicts
+        return dict, (dict(self),)
+
+
+def _state(kind):
+    """The property of a layer that shows its arrays of one kind with those inside."""
+
+    def read(layer):
+        if "_holders" not in vars(layer):  # nothing inside
+            return layer._own[kind]
+        parts = {path: inner._own[kind]
+                 for path, inner in layer.named_layers().items()}
+        return parts[""] if len(parts) == 1 else _Joined(parts)
+
+    def write(layer, arrays):
+        if layer.named_children():
+            raise TypeError(f"{type(layer).__name__} holds layers: set its {kind} one "
+                            f"at a time, as in {kind}[name] = array")
+        layer._own[kind] = arrays
+
+    return property(read, write)
+
 # %% ../book/backprop.ipynb #4ab3093a
-class Layer:
+class Layer(_Tree):
     """What all layers share: forward(x) -> y, backward(dy) -> dx, and their state.
 
     params, grads and buffers are dicts of arrays with PyTorch's names. backward uses
     what the last forward left, which may be its very input or output: don't change
     these in between. It overwrites grads and changes nothing else. training says in
     which mode the layer is; train() and eval() switch it and return the layer.
+
+    A layer may hold layers, in attributes and in lists, tuples and dicts there. Then
+    params, grads and buffers show all of their arrays, under names like
+    "block.0.weight"; params[name] = array reaches the layer that owns it. ValueError
+    for a layer that comes twice, TypeError for one in a set, where it has no name.
     """
 
     def __init__(self):
-        self.params, self.grads, self.buffers = {}, {}, {}
+        vars(self)["_own"] = {"params": {}, "grads": {}, "buffers": {}}
         self.training = True
 
-    def __getattr__(self, name):  # called only for what is not there
-        raise AttributeError(f"{type(self).__name__} has no {name!r}; if forward sets "
-                             "it, call forward before backward")
+    params, grads, buffers = map(_state, ("params", "grads", "buffers"))
 
-    def train(self):
-        self.training = True
+    def train(self, mode=True):
+        for layer in self.named_layers().values():
+            layer.training = mode
         return self
 
     def eval(self):
-        self.training = False
-        return self
+        return self.train(False)
 
     def load_state(self, state):
         """Take over the values of a dict with exactly the layer's params and buffers,
@@ -82,9 +203,10 @@ class Layer:
         working; if the dtype is another one, it becomes the layer's and the arrays are
         new. Raises as check_state says, and then changes nothing.
         """
-        check_state(self.params | self.buffers, state)
+        params, buffers = self.params, self.buffers
+        check_state(params | buffers, state)
         for name, value in state.items():
-            kept = self.params if name in self.params else self.buffers
+            kept = params if name in params else buffers
             if kept[name].dtype == np.asarray(value).dtype:
                 kept[name][...] = value
             else:
@@ -96,8 +218,10 @@ class Linear(Layer):
 
     params: "weight" (out_features, in_features) and, unless bias is False, "bias"
     (out_features,), drawn from rng uniformly within 1/sqrt(in_features), as PyTorch
-    does. Raises TypeError for an input of another dtype, ValueError for one of another
-    shape, or for a size below 1.
+    does. backward with input_grad=False leaves out dx, which nobody needs of a model's
+    first layer, and returns None. Raises TypeError for a dtype other than float32 and
+    float64 and for an input of another dtype than the layer's, ValueError for an input
+    of another shape and for a size below 1.
     """
 
     def __init__(self, in_features, out_features, bias=True, *, rng, dtype=np.float64):
@@ -105,6 +229,8 @@ class Linear(Layer):
         if in_features < 1 or out_features < 1:
             raise ValueError("in_features and out_features must be at least 1, got "
                              f"{in_features} and {out_features}")
+        if np.dtype(dtype) not in _FLOATS:
+            raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
         bound = 1 / math.sqrt(in_features)
         self.params["weight"] = rng.uniform(-bound, bound,
                                             (out_features, in_features)).astype(dtype)
@@ -112,19 +238,23 @@ class Linear(Layer):
             self.params["bias"] = rng.uniform(-bound, bound, out_features).astype(dtype)
 
     def forward(self, x):
-        weight = self.params["weight"]
+        params = self.params
+        weight = params["weight"]
         check_array("x", x, (None, weight.shape[1]), weight.dtype)
         self.x = x
         y = x @ weight.T  # eq. backprop-linear
-        return y + self.params["bias"] if "bias" in self.params else y
+        if "bias" in params:
+            y += params["bias"]
+        return y
 
-    def backward(self, dy):
-        weight = self.params["weight"]
+    def backward(self, dy, *, input_grad=True):
+        params, grads = self.params, self.grads
+        weight = params["weight"]
         check_array("dy", dy, (len(self.x), len(weight)), weight.dtype)
-        self.grads["weight"] = dy.T @ self.x  # eq. backprop-dw
-        if "bias" in self.params:
-            self.grads["bias"] = dy.sum(axis=0)  # eq. backprop-db
-        return dy @ weight  # eq. backprop-dx
+        grads["weight"] = dy.T @ self.x  # eq. backprop-dw
+        if "bias" in params:
+            grads["bias"] = dy.sum(axis=0)  # eq. backprop-db
+        return dy @ weight if input_grad else None  # eq. backprop-dx
 
 # %% ../book/backprop.ipynb #50df2414
 class Sigmoid(Layer):
@@ -132,7 +262,8 @@ class Sigmoid(Layer):
 
     def forward(self, x):
         check_array("x", x)
-        self.y = np.exp(-np.logaddexp(0, -x))
+        with np.errstate(over="ignore"):
+            self.y = 1 / (1 + np.exp(-x))
         return self.y
 
     def backward(self, dy):
@@ -141,8 +272,8 @@ class Sigmoid(Layer):
 
 # %% ../book/backprop.ipynb #89f50fc9
 class ReLU(Layer):
-    """max(0, x), elementwise; x and y have one shape and dtype. The slope at 0 is 0, as
-    in PyTorch.
+    """max(0, x), elementwise; x and y have one shape and dtype. The slope at 0 is 0 and
+    that at NaN 1, as in PyTorch; an infinite dy times the slope 0 is NaN, in PyTorch 0.
     """
 
     def forward(self, x):
@@ -152,15 +283,16 @@ class ReLU(Layer):
 
     def backward(self, dy):
         check_array("dy", dy, self.x.shape, self.x.dtype)
-        return np.where(self.x <= 0, 0, dy)  # eq. backprop-relu
+        return dy * ~(self.x <= 0)  # eq. backprop-relu
 
 # %% ../book/backprop.ipynb #8a0ba100
 class Loss:
     """What all losses share: forward(prediction, target) -> loss, backward(dy=1.0) ->
     gradient of the prediction.
 
-    reduction: "mean" or "sum" give a float, "none" the array of losses. dy is a float,
-    or for "none" an array of their shape. Raises ValueError for another reduction.
+    reduction: "mean" or "sum" give a float, added up in float64, "none" the array of
+    losses. dy is a float, or for "none" an array of their shape. `total` is what the
+    last sum was divided by. Raises ValueError for another reduction.
     """
 
     def __init__(self, reduction="mean"):
@@ -169,7 +301,7 @@ class Loss:
                 f'reduction must be "mean", "sum" or "none", got {reduction!r}')
         self.reduction = reduction
 
-    __getattr__ = Layer.__getattr__
+    __getattr__ = _Tree.__getattr__
 
     def reduce(self, losses, total=None):
         """The losses, their sum, or their sum over total, by default their number;
@@ -177,12 +309,13 @@ class Loss:
         """
         if self.reduction == "mean" and losses.size == 0:
             raise ValueError("the mean over an empty batch is undefined")
-        self.shape, self.dtype = losses.shape, losses.dtype
-        self.total = {"mean": losses.size if total is None
-                      else total}.get(self.reduction, 1)
+        self.shape, self.dtype, self.total = losses.shape, losses.dtype, 1
         if self.reduction == "none":
             return losses
-        return float(np.sum(losses)) / self.total if self.total else math.nan
+        if self.reduction == "mean":
+            self.total = losses.size if total is None else total
+        total = float(np.sum(losses, dtype=np.float64))
+        return total / self.total if self.total else math.nan
 
     def spread(self, dy):
         """The gradient that arrives at each of the losses: a float, or an array of
@@ -202,105 +335,132 @@ class MSELoss(Loss):
     """Squared error: prediction and target have one shape and dtype; reduction and
     backward as in Loss.
 
-    Raises TypeError and ValueError for a target that does not match, ValueError for the
-    mean of an empty batch, where PyTorch returns NaN.
+    The squares of a mean or sum are float64, where PyTorch's float32 overflows from
+    1.8e19 on; those of "none" have the dtype. Raises TypeError and ValueError for a
+    target that does not match, ValueError for the mean of an empty batch, where PyTorch
+    returns NaN.
     """
 
     def forward(self, prediction, target):
         check_array("prediction", prediction)
         check_array("target", target, prediction.shape, prediction.dtype)
-        self.difference = prediction - target
-        return self.reduce(self.difference**2)
+        difference = prediction - target
+        wide = None if self.reduction == "none" else np.float64
+        loss = self.reduce(np.square(difference, dtype=wide))
+        self.difference = difference
+        return loss
 
     def backward(self, dy=1.0):
         return self.spread(dy) * 2 * self.difference  # eq. backprop-mse
 
 # %% ../book/backprop.ipynb #3600bff6
-class Sequential(Layer):
-    """Layers in a row. params, grads and buffers join those of the layers under names
-    like "0.weight".
+def _backward(layer, dy, input_grad):
+    """layer.backward(dy); without input_grad, dx is left out where that is possible."""
+    if input_grad or "input_grad" not in (layer.backward.__kwdefaults__ or {}):
+        return layer.backward(dy)
+    return layer.backward(dy, input_grad=False)
 
-    Raises TypeError for anything but layers, ValueError for a layer that comes twice.
+
+class Sequential(Layer):
+    """Layers in a row, `layers`, with names like "0.weight".
+
+    backward(dy, input_grad=False) leaves out the gradient of x where the first layer
+    can. Where a layer refuses its input, those before it have run already; backward is
+    then refused until a forward pass succeeds. Raises TypeError for anything but
+    layers, ValueError for a layer that comes twice, in the row or anywhere in it.
     """
 
     def __init__(self, *layers):
+        super().__init__()
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"expected layers, got {type(layer).__name__}")
-        if len({id(layer) for layer in layers}) < len(layers):
-            raise ValueError("a layer may stand in a chain only once: its second "
-                             "forward pass would overwrite the first")
-        self.layers = list(layers)
+        self.layers = list(layers)  # refuses a layer that comes twice
+        self.whole = True
 
-    def _join(self, kind):
-        return {f"{i}.{name}": value for i, layer in enumerate(self.layers)
-                for name, value in getattr(layer, kind).items()}
-
-    params = property(lambda self: self._join("params"))
-    grads = property(lambda self: self._join("grads"))
-    buffers = property(lambda self: self._join("buffers"))
-    training = property(lambda self: any(layer.training for layer in self.layers))
-
-    def train(self):
-        for layer in self.layers:
-            layer.train()
-        return self
-
-    def eval(self):
-        for layer in self.layers:
-            layer.eval()
-        return self
-
-    def load_state(self, state):
-        check_state(self.params | self.buffers, state)
-        for i, layer in enumerate(self.layers):
-            layer.load_state({name: state[f"{i}.{name}"]
-                              for name in layer.params | layer.buffers})
+    def named_children(self):
+        return [(name.removeprefix("layers."), layer)
+                for name, layer in super().named_children()]
 
     def forward(self, x):
+        self.whole = False
         for layer in self.layers:
             x = layer.forward(x)
+        self.whole = True
         return x
 
-    def backward(self, dy):
-        for layer in reversed(self.layers):
+    def backward(self, dy, *, input_grad=True):
+        if not self.whole:
+            raise RuntimeError("the last forward pass failed halfway: call it again")
+        for layer in self.layers[:0:-1]:
             dy = layer.backward(dy)
-        return dy
+        return _backward(self.layers[0], dy, input_grad) if self.layers else dy
+
+# %% ../book/backprop.ipynb #543e470c
+def _gradients(model, loss, x, y, batch, chunks):
+    """The summed loss of a batch, run in `chunks` parts, and what its mean divides by;
+    model.grads then holds the gradient of the mean: that of the parts' means, each
+    weighed by what it divided by.
+    """
+    summed, total = 0.0, 0.0
+    parts = np.array_split(batch, min(chunks, len(batch))) if chunks > 1 else [batch]
+    for part in parts:
+        value = loss.forward(model.forward(x[part]), y[part])
+        counted = getattr(loss, "total", len(part))
+        if counted:
+            summed, total = summed + value * counted, total + counted
+            share = counted / total  # of this part in all so far: 1 for the first
+            before = dict(model.grads) if share < 1 else {}
+            _backward(model, loss.backward(share), input_grad=False)
+            grads = model.grads if before else {}
+            for name, gradient in before.items():
+                grads[name] = grads[name] + (1 - share) * gradient
+    return summed, total
 
 # %% ../book/backprop.ipynb #7c2bb610
-def train(model, loss, x, y, *, lr=None, epochs, batch_size, rng, optimizer=None):
+def train(model, loss, x, y, *, lr=None, epochs, batch_size, rng, optimizer=None,
+          chunks=1):
     """Train a model in place on shuffled mini-batches; returns the mean loss of each
     epoch, shape (epochs,).
 
     x (N, ...) and y (N, ...) are inputs and targets; rng shuffles them anew in every
     epoch, and the last batch may be smaller. Each step subtracts lr times the gradient,
-    or calls optimizer.step(model.grads). Raises ValueError unless exactly one of lr and
-    optimizer is given, the loss is a mean, x and y have one positive length, and
-    batch_size and epochs are at least 1.
+    or calls optimizer.step(model.grads). A batch may be run in `chunks` parts, to save
+    memory: their gradients add up to its own (batch statistics are each part's). Each
+    mean counts by what it was divided by, loss.total: examples, their classes' weights,
+    or the targets that count. A batch without any makes no step, and an epoch without
+    any has the loss NaN.
+
+    Raises ValueError unless exactly one of lr and optimizer is given, the loss is a
+    mean, x and y have one positive length, and batch_size, epochs and chunks are at
+    least 1. If a batch fails later on, the model keeps the steps that were made.
     """
     if (lr is None) == (optimizer is None):
         raise ValueError("give either lr or an optimizer")
+    if lr is not None and not 0 <= lr < math.inf:
+        raise ValueError(f"lr must be finite and not negative, got {lr}")
     if loss.reduction != "mean":
         raise ValueError(
             f'the loss must have the reduction "mean", got {loss.reduction!r}')
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(
             f"x and y must have one length of at least 1, got {len(x)} and {len(y)}")
-    if batch_size < 1 or epochs < 1:
-        raise ValueError(
-            f"batch_size and epochs must be at least 1, got {batch_size} and {epochs}")
-    losses = np.zeros(epochs)
+    if min(batch_size, epochs, chunks) < 1:
+        raise ValueError("batch_size, epochs and chunks must be at least 1, got "
+                         f"{batch_size}, {epochs} and {chunks}")
+    losses, layers = np.zeros(epochs), model.named_layers().values()
     for epoch in range(epochs):
-        order = rng.permutation(len(x))
+        order, counted = rng.permutation(len(x)), 0.0
         for start in range(0, len(x), batch_size):
             batch = order[start : start + batch_size]
-            losses[epoch] += (
-                loss.forward(model.forward(x[batch]), y[batch]) * len(batch) / len(x))
-            model.backward(loss.backward())
-            if optimizer is not None:
+            summed, total = _gradients(model, loss, x, y, batch, chunks)
+            losses[epoch] += summed
+            counted += total
+            if total and optimizer is not None:
                 optimizer.step(model.grads)
-            else:
-                grads = model.grads
-                for name, param in model.params.items():
-                    param -= lr * grads[name]
+            elif total:
+                for layer in layers:
+                    for name, param in layer._own["params"].items():
+                        param -= lr * layer._own["grads"][name]
+        losses[epoch] = losses[epoch] / counted if counted else math.nan
     return losses

@@ -2,17 +2,19 @@
 
 # %% auto #0
 __all__ = ['Ambiguity', 'ambiguity', 'error_correlation', 'BiasVarianceCovariance', 'bias_variance_covariance', 'combine',
-           'disagreement', 'Doubt', 'doubt', 'bootstrap', 'get_swa_avg_fn', 'get_ema_avg_fn', 'AveragedModel',
+           'disagreement', 'Doubt', 'doubt', 'bootstrap', 'get_swa_avg_fn', 'get_ema_avg_fn', 'AveragedModel', 'Hooked',
            'update_bn', 'monte_carlo']
 
 # %% ../book/ensembles.ipynb #ac7e0104
 import copy
+import functools
 import math
+import operator
 from typing import NamedTuple
 
 import numpy as np
 
-from .backprop import check_array, check_state
+from .backprop import Layer, check_array, check_state
 from .losses import Softmax
 from .normalization import RunningNormalization
 from .regularization import DropConnect, Dropout
@@ -26,29 +28,32 @@ class Ambiguity(NamedTuple):
     ambiguity: float
 
 
-def _check_members(predictions, target):
+def _members(predictions, target):
+    """Both in float64, where squares keep their digits and rarely overflow."""
     check_array("predictions", predictions)
     if predictions.ndim < 1 or predictions.size == 0:
         raise ValueError("predictions must have the shape (members, ...) and hold "
                          f"something, got {predictions.shape}")
     check_array("target", target, predictions.shape[1:], predictions.dtype)
+    return predictions.astype(np.float64), target.astype(np.float64)
 
 
 def ambiguity(predictions, target):
     """Mean squared error of the averaged prediction, split into the members' mean error
-    and their spread, as floats.
+    and their spread, as floats, computed in float64.
 
-    predictions (M, ...), one row a member; target (...), of the same dtype. Raises
-    TypeError and ValueError for arrays that do not fit (Krogh and Vedelsby, 1995).
+    predictions (M, ...), one row a member; target (...), of the same dtype. Errors
+    above 1e154 have no square: inf. Raises TypeError and ValueError for arrays that do
+    not fit (Krogh and Vedelsby, 1995).
     """
-    _check_members(predictions, target)
+    predictions, target = _members(predictions, target)
     mean = predictions.mean(axis=0)
     return Ambiguity(float(np.mean((mean - target) ** 2)),
                      float(np.mean((predictions - target) ** 2)),
                      # eq. ensembles-ambiguity
                      float(np.mean((predictions - mean) ** 2)))
 
-# %% ../book/ensembles.ipynb #b6e7b759
+# %% ../book/ensembles.ipynb #6d5f1fdf
 def error_correlation(predictions, target):
     """Mean product of two different members' errors over the mean square of all
     members' errors, a float.
@@ -56,14 +61,17 @@ def error_correlation(predictions, target):
     Arguments and errors as in `ambiguity`; ValueError also for fewer than two members
     and for errors that are all 0.
     """
-    found, m = ambiguity(predictions, target), len(predictions)
-    if m < 2 or found.mean_error == 0:
+    predictions, target = _members(predictions, target)
+    m, errors = len(predictions), predictions - target
+    largest = np.abs(errors).max()
+    if m < 2 or largest == 0:
         raise ValueError("a correlation needs two members and an error that is not 0, "
-                         f"got {m} and {found.mean_error}")
-    # eq. ensembles-correlation
-    return (m * found.ensemble_error / found.mean_error - 1) / (m - 1)
+                         f"got {m} members, and {largest} as their largest error")
+    errors /= largest  # the unit does not matter; squares could overflow or vanish
+    ratio = np.mean(errors.mean(axis=0) ** 2) / np.mean(errors**2)
+    return float((m * ratio - 1) / (m - 1))  # eq. ensembles-correlation
 
-
+# %% ../book/ensembles.ipynb #b6e7b759
 class BiasVarianceCovariance(NamedTuple):
     """Terms of the expected squared error of the mean of m members: bias2 + variance /
     m + (1 - 1 / m) * covariance.
@@ -74,14 +82,17 @@ class BiasVarianceCovariance(NamedTuple):
     covariance: float
 
     def error(self, m):
-        """The expected squared error of an ensemble of m members."""
+        """The expected squared error of an ensemble of m members; ValueError for m < 1.
+        """
+        if not m >= 1:
+            raise ValueError(f"m must be at least 1, got {m}")
         # eq. ensembles-bvc
         return self.bias2 + self.variance / m + (1 - 1 / m) * self.covariance
 
 
 def bias_variance_covariance(predictions, target):
     """The three terms, averaged over examples, from predictions (R, M, ...): M >= 2
-    members for each of R training sets.
+    members for each of R training sets, computed in float64.
 
     target (...) is the truth, of the same dtype. Averages run over the R sets (dividing
     by R), all members and all pairs. For few sets bias2 is expected too high, by
@@ -94,7 +105,7 @@ def bias_variance_covariance(predictions, target):
         raise ValueError("predictions must have the shape (sets, members, ...) with at "
                          f"least 2 members, got {predictions.shape}")
     check_array("target", target, predictions.shape[2:], predictions.dtype)
-    m = predictions.shape[1]
+    m, predictions = predictions.shape[1], predictions.astype(np.float64)
     mean = predictions.mean(axis=(0, 1))
     variance = float(np.mean((predictions - mean) ** 2))
     of_mean = float(np.mean((predictions.mean(axis=1) - mean) ** 2))
@@ -108,8 +119,9 @@ def combine(logits, how="probabilities"):
 
     how: the mean of the "probabilities", the softmax of the mean of the "logits" (a
     geometric mean), or the shares of "votes", where a member votes for its largest
-    logit, for the first of several. Raises TypeError for anything but a float array,
-    ValueError for another shape or how.
+    logit, for the first of several. Where a member's logits hold NaN so does the
+    answer. Raises TypeError for anything but a float array, ValueError for another
+    shape or how.
     """
     check_array("logits", logits)
     if logits.ndim < 2 or 0 in (len(logits), logits.shape[-1]):
@@ -118,10 +130,12 @@ def combine(logits, how="probabilities"):
     if how == "probabilities":
         return Softmax().forward(logits).mean(axis=0)
     if how == "logits":
-        return Softmax().forward(logits.mean(axis=0))  # eq. ensembles-geometric
+        # eq. ensembles-geometric; a sum of large logits could overflow, this cannot
+        return Softmax().forward((logits / len(logits)).sum(axis=0))
     if how == "votes":
         votes = logits.argmax(axis=-1)[..., None] == np.arange(logits.shape[-1])
-        return votes.mean(axis=0, dtype=logits.dtype)
+        undefined = np.isnan(logits).any(axis=(0, -1))[..., None]
+        return np.where(undefined, np.nan, votes.mean(axis=0)).astype(logits.dtype)
     raise ValueError(f'how must be "probabilities", "logits" or "votes", got {how!r}')
 
 
@@ -163,143 +177,184 @@ def doubt(probabilities):
     Doubt of arrays (...).
 
     The disagreement is a difference, and may round to just below 0. Raises TypeError
-    for anything but a float array, ValueError for another shape or entries outside [0,
-    1] (Depeweg et al., 2018).
+    for anything but a float array, ValueError for another shape and for rows that are
+    no probabilities: entries outside [0, 1], or a sum that differs from 1 by more than
+    the square root of the machine epsilon (Depeweg et al., 2018).
     """
     check_array("probabilities", probabilities)
     if probabilities.ndim < 2 or len(probabilities) == 0:
         raise ValueError("probabilities must have the shape (members, ..., classes), "
                          f"got {probabilities.shape}")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError("probabilities must lie in [0, 1]")
+        raise ValueError("probabilities must lie in [0, 1], got values from "
+                         f"{probabilities.min()} to {probabilities.max()}")
+    sums = probabilities.sum(axis=-1)
+    if not np.allclose(sums, 1, rtol=0, atol=np.finfo(sums.dtype).eps ** 0.5):
+        raise ValueError("the probabilities of all classes must add up to 1, got sums "
+                         f"from {sums.min()} to {sums.max()}")
     total, own = (_entropy(probabilities.mean(axis=0)),
                   _entropy(probabilities).mean(axis=0))
-    return Doubt(total, own, total - own)  # eq. ensembles-information
+    # eq. ensembles-information
+    return Doubt(*map(np.asarray, (total, own, total - own)))
 
 # %% ../book/ensembles.ipynb #9a358099
 def bootstrap(n, rng, columns=None):
     """Indices of a sample of n out of n examples, with replacement (Breiman, 1996):
     (n,), or (n, columns) for that many members.
 
-    Raises ValueError for an n below 1.
+    Raises ValueError for an n below 1 or columns below 0, TypeError for one that is no
+    integer.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    if operator.index(n) < 1 or (columns is not None and operator.index(columns) < 0):
+        raise ValueError("n must be at least 1 and columns at least 0, got "
+                         f"{n} and {columns}")
     return rng.integers(n, size=n if columns is None else (n, columns))
 
 # %% ../book/ensembles.ipynb #842abba6
+def _equal_mean(averaged, current, num_averaged):
+    # eq. ensembles-mean
+    return averaged + (current - averaged) / (int(num_averaged) + 1)
+
+
+def _exponential_mean(averaged, current, num_averaged, decay):
+    return averaged + (1 - decay) * (current - averaged)  # eq. ensembles-ema
+
+
 def get_swa_avg_fn():
     """The rule of the equal mean: (averaged, current, num_averaged) to the new average
     (Izmailov et al., 2018, algorithm 1).
     """
-    return (lambda averaged, current,  # eq. ensembles-mean
-            num_averaged: averaged + (current - averaged) / (int(num_averaged) + 1))
+    return _equal_mean
 
 
 def get_ema_avg_fn(decay=0.999):
     """The rule of the exponential average: decay times the old one plus 1 - decay times
     the current value; ValueError outside [0, 1].
+
+    It adds a part of the difference, so where both are equal nothing changes. As in
+    PyTorch the average has the model's dtype, and stands still where that part is less
+    than half a unit in its last place.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f"decay must lie in [0, 1], got {decay}")
-    decay = float(decay)
-    return (lambda averaged, current,
-            num_averaged: decay * averaged + (1 - decay) * current)  # eq. ensembles-ema
+    return functools.partial(_exponential_mean, decay=float(decay))
 
-
-class AveragedModel:
+# %% ../book/ensembles.ipynb #cf7823b4
+class AveragedModel(Layer):
     """A copy of a model, `module`, whose parameters are a running average of those that
-    update_parameters is given.
+    update_parameters is given. A layer like any other, in the mode of the model.
 
     avg_fn(averaged, current, num_averaged) is the equal mean by default; the first
     update copies. With use_buffers floating buffers are averaged too, otherwise all are
     copied from the last model: recompute those of batch normalization with `update_bn`.
-    As torch.optim.swa_utils.AveragedModel.
+    The buffer "n_averaged" counts the updates. As torch.optim.swa_utils.AveragedModel.
+    Raises TypeError for an avg_fn that cannot be called.
     """
 
     def __init__(self, model, avg_fn=None, use_buffers=False):
-        self.module, self.n_averaged = copy.deepcopy(model), 0
+        super().__init__()
+        if avg_fn is not None and not callable(avg_fn):
+            raise TypeError("avg_fn must be a function such as get_ema_avg_fn(0.999), "
+                            f"got {avg_fn!r}")
         self.avg_fn, self.use_buffers = avg_fn or get_swa_avg_fn(), use_buffers
+        self.buffers["n_averaged"] = np.array(0)
+        self.module, self.training = copy.deepcopy(model), model.training
 
     def update_parameters(self, model):
         """Take the current state of `model` into the average; KeyError, ValueError or
-        TypeError if it does not fit.
+        TypeError if it does not fit, and then nothing changes.
         """
-        state, kept = (model.params | model.buffers,
-                       self.module.params | self.module.buffers)
+        kept = self.module.params | self.module.buffers
+        state, n = model.params | model.buffers, int(self.buffers["n_averaged"])
         check_state(kept, state)  # NumPy would stretch a (3, 1) to a (3, 2)
+        averaged = kept if self.use_buffers else self.module.params
         for name, old in kept.items():
-            if old.dtype.kind == "f" and old.dtype != state[name].dtype:
-                raise TypeError(f"{name} must be {old.dtype}, got {state[name].dtype}")
-        if self.n_averaged:
-            for name, old in (kept if self.use_buffers else self.module.params).items():
-                if old.dtype.kind == "f":
-                    state[name] = self.avg_fn(old, state[name], self.n_averaged)
-        self.module.load_state(state)
-        self.n_averaged += 1
+            if old.dtype.kind != "f":
+                continue
+            new = state[name]
+            if n and name in averaged:
+                new = np.asarray(self.avg_fn(old, new, n))
+            for found in (state[name].dtype, new.dtype):
+                if found != old.dtype:
+                    raise TypeError(f"{name} must be {old.dtype}, got {found}")
+            state[name] = new
+        self.load_state({f"module.{name}": value for name, value in state.items()}
+                        | {"n_averaged": np.array(n + 1)})
 
     def forward(self, x):
         return self.module.forward(x)
 
-# %% ../book/ensembles.ipynb #dd1a4d1a
-def _leaves(model):
-    """The layers that a model is made of, those within a Sequential or an AveragedModel
-    included.
+    def backward(self, dy):
+        return self.module.backward(dy)
+
+# %% ../book/ensembles.ipynb #92220409
+class Hooked:
+    """An optimizer for `train` that calls some functions after each of its steps: a
+    schedule's step, an average's update. All else is asked of `optimizer` itself.
     """
-    inner = (getattr(model, "layers", None)
-             or ([model.module] if isinstance(model, AveragedModel) else []))
-    return [leaf for layer in inner for leaf in _leaves(layer)] if inner else [model]
+
+    def __init__(self, optimizer, *after):
+        self.optimizer, self.after = optimizer, after
+
+    def step(self, grads):
+        self.optimizer.step(grads)
+        for call in self.after:
+            call()
+
+# %% ../book/ensembles.ipynb #dd1a4d1a
+def _norms(model):
+    """The normalizations with running statistics in a model."""
+    return [layer for layer in model.named_layers().values()
+            if isinstance(layer, RunningNormalization) and layer.buffers]
 
 
 def update_bn(batches, model):
-    """Recompute the running statistics of every batch normalization in model as the
-    mean over the batches (B, ...), in place.
+    """Recompute the running statistics of every normalization in model as the mean over
+    those of the batches, in place. A batch is x (B, ...), or a list or tuple that
+    begins with it.
 
-    As torch.optim.swa_utils.update_bn: modes and momenta are as before afterwards.
-    Raises ValueError without a batch.
+    As torch.optim.swa_utils.update_bn, each batch counts the same, a small last one
+    too; the code of Izmailov et al. (2018) weighs them by their size. So let all have
+    one length. Nothing else in the model changes, and where a batch does not fit
+    nothing at all. Raises ValueError without a batch and for an empty one.
     """
-    leaves, batches = _leaves(model), list(batches)
-    norms = [leaf for leaf in leaves if isinstance(leaf, RunningNormalization)
-             and leaf.buffers]
-    if not batches:
+    trial, count = copy.deepcopy(model).train(), 0
+    for norm in _norms(trial):
+        for name, start in (("running_mean", 0), ("running_var", 1),
+                            ("num_batches_tracked", 0)):
+            norm.buffers[name][...] = start
+    for count, batch in enumerate(batches, 1):
+        x = batch[0] if isinstance(batch, (list, tuple)) else batch
+        if len(x) == 0:
+            raise ValueError(f"batch {count} is empty")
+        for norm in _norms(trial):
+            norm.momentum = 1 / count
+        trial.forward(x)
+    if count == 0:
         raise ValueError("statistics need at least one batch")
-    modes, momenta = ([leaf.training for leaf in leaves],
-                      [norm.momentum for norm in norms])
-    try:
-        for norm in norms:
-            norm.momentum = None
-            for name, start in (("running_mean", 0), ("running_var", 1),
-                                ("num_batches_tracked", 0)):
-                norm.buffers[name][...] = start
-        for leaf in leaves:
-            leaf.training = True
-        for x in batches if norms else []:
-            model.forward(x)
-    finally:
-        for leaf, mode in zip(leaves, modes):
-            leaf.training = mode
-        for norm, momentum in zip(norms, momenta):
-            norm.momentum = momentum
+    for norm, found in zip(_norms(model), _norms(trial)):
+        for name, value in norm.buffers.items():
+            value[...] = found.buffers[name]
 
 # %% ../book/ensembles.ipynb #759b5109
 def monte_carlo(model, x, passes):
-    """The outputs (passes, ...) of a model with Dropout or DropConnect left on, and all
-    other layers in evaluation mode.
+    """The outputs (passes, ...) of a model with Dropout (StochasticDepth too) or
+    DropConnect left on, and all other layers in evaluation mode.
 
     Each pass draws its own masks from the layers' generators; the modes are as before
     afterwards. Raises ValueError for passes below 1 and for a model without such a
     layer (Gal and Ghahramani, 2016).
     """
-    leaves = _leaves(model)
-    if passes < 1 or not any(isinstance(leaf, (Dropout, DropConnect))
-                             for leaf in leaves):
+    layers = list(model.named_layers().values())
+    random = [layer for layer in layers if isinstance(layer, (Dropout, DropConnect))]
+    if operator.index(passes) < 1 or not random:
         raise ValueError("Monte Carlo needs at least one pass and one layer of "
-                         f"Dropout, got {passes} passes")
-    modes = [leaf.training for leaf in leaves]
+                         f"Dropout, got {passes} passes and {len(random)} such layers")
+    modes = [layer.training for layer in layers]
     try:
-        for leaf in leaves:
-            leaf.training = isinstance(leaf, (Dropout, DropConnect))
+        for layer in layers:
+            layer.training = layer in random
         return np.stack([model.forward(x) for _ in range(passes)])
     finally:
-        for leaf, mode in zip(leaves, modes):
-            leaf.training = mode
+        for layer, mode in zip(layers, modes):
+            layer.training = mode

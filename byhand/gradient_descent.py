@@ -44,8 +44,10 @@ def flatten(arrays):
 
 def unflatten(vector, like):
     """A dict of views of vector (n,) with the names and shapes of the dict `like`.
-    Raises ValueError for another length.
+    Raises TypeError unless vector is an array, ValueError for another length.
     """
+    if not isinstance(vector, np.ndarray):
+        raise TypeError(f"vector must be an array, got {type(vector).__name__}")
     total = sum(value.size for value in like.values())
     if vector.shape != (total,):
         raise ValueError(f"vector must have the shape ({total},), got {vector.shape}")
@@ -83,7 +85,8 @@ def numerical_hessian(gradient, x, step=None):
 
     It costs 2n gradients. step is eps^(1/3) * max(1, |x|) by default, eps that of x's
     dtype, which the result has. Raises TypeError unless x is a float array, ValueError
-    unless x and the gradients are vectors of one length.
+    unless x and the gradients are vectors of one length, and for a step that is lost
+    in rounding.
     """
     check_array("x", x, (None,))
     if step is None:
@@ -94,7 +97,11 @@ def numerical_hessian(gradient, x, step=None):
         forward, backward = x.copy(), x.copy()
         forward[i] += steps[i]
         backward[i] -= steps[i]
-        up, down = np.array(gradient(forward.copy())), np.array(gradient(backward.copy()))  # copies: it may use one array again
+        if not backward[i] < x[i] < forward[i] < np.inf:
+            raise ValueError(f"a step of {steps[i]} from x[{i}] = {x[i]} is lost in "
+                             "rounding, or negative, or not finite")
+        # copies: it may use one array again
+        up, down = (np.array(gradient(point.copy())) for point in (forward, backward))
         if up.shape != x.shape or down.shape != x.shape:
             raise ValueError(
                 f"the gradient must have the shape {x.shape}, got {up.shape}")
@@ -110,7 +117,8 @@ def lr_range_test(model, loss, x, y, *, lrs, batch_size, rng):
     are drawn by rng. The run ends, and the remaining losses are infinite, once a loss
     is not finite or more than 4 times the first; losses below 0 are not meant. The
     model is not changed. Raises ValueError unless the rates are positive, finite and
-    rising, y has N entries and 1 <= batch_size <= N. Source: Smith, 2017.
+    rising, the loss is a mean, y has N entries and 1 <= batch_size <= N. Source: Smith,
+    2017.
     """
     lrs = np.asarray(lrs, dtype=float)
     if lrs.ndim != 1 or len(lrs) == 0 or not np.all(np.isfinite(lrs)) or not np.all(
@@ -122,6 +130,9 @@ def lr_range_test(model, loss, x, y, *, lrs, batch_size, rng):
     if not 1 <= batch_size <= len(x):
         raise ValueError(
             f"batch_size must lie between 1 and {len(x)}, got {batch_size}")
+    if loss.reduction != "mean":
+        raise ValueError(
+            f'the loss must have the reduction "mean", got {loss.reduction!r}')
     model, loss, losses = (copy.deepcopy(model), copy.deepcopy(loss),
                            np.full(len(lrs), np.inf))
     for k, lr in enumerate(lrs):
@@ -137,6 +148,11 @@ def lr_range_test(model, loss, x, y, *, lrs, batch_size, rng):
     return losses
 
 # %% ../book/gradient_descent.ipynb #c95274b2
+def _dot(a, b):
+    """The product of two vectors in float64: squares of float32 leave its range."""
+    return float(a.astype(np.float64) @ b.astype(np.float64))
+
+
 def two_loop(gradient, pairs, scale=1.0):
     """The product of the BFGS estimate of the inverse Hessian with a vector (n,).
 
@@ -146,11 +162,11 @@ def two_loop(gradient, pairs, scale=1.0):
     """
     q, weights = gradient.copy(), []
     for s, y, rho in reversed(pairs):  # eq. gradient-descent-two-loop
-        weights.append(rho * float(s @ q))
+        weights.append(rho * _dot(s, q))
         q -= weights[-1] * y
     r = scale * q
     for (s, y, rho), alpha in zip(pairs, reversed(weights)):
-        r += (alpha - rho * float(y @ r)) * s
+        r += (alpha - rho * _dot(y, r)) * s
     return r
 
 # %% ../book/gradient_descent.ipynb #fa461c58
@@ -169,20 +185,26 @@ def cubic_minimizer(a, b, low, high):
     """The minimum, kept within low and high, of the cubic through the values and slopes
     of two Trials.
 
-    Where there is none, the middle of low and high. Source: Nocedal and Wright, 2006,
+    Of a straight line the lower end. Where there is no minimum, or a value or a slope
+    is not finite, the middle of low and high. Source: Nocedal and Wright, 2006,
     equation 3.59.
     """
     a, b = (a, b) if a.t <= b.t else (b, a)
-    if b.t > a.t:
-        m = a.slope + b.slope - 3 * (b.value - a.value) / (b.t - a.t)
-        square = m * m - a.slope * b.slope
-        r = math.sqrt(square) if 0 <= square < math.inf else math.nan
-        below = b.slope - a.slope + 2 * r
-        if math.isfinite(below) and below != 0:
-            # eq. gradient-descent-cubic
-            t = b.t - (b.t - a.t) * (b.slope + r - m) / below
-            return min(max(t, low), high)
-    return (low + high) / 2
+    if not b.t > a.t:
+        return (low + high) / 2
+    m = a.slope + b.slope - 3 * (b.value - a.value) / (b.t - a.t)
+    size = max(abs(m), abs(a.slope), abs(b.slope))  # squares of the rest stay in range
+    if not 0 < size < math.inf:
+        return (low + high) / 2
+    m, first, second = m / size, a.slope / size, b.slope / size
+    if m * m < first * second:
+        return (low + high) / 2
+    r = math.sqrt(m * m - first * second)
+    above, below = second + r - m, second - first + 2 * r
+    if below == 0:
+        return (low + high) / 2 if above == 0 else low if above > 0 else high
+    # eq. gradient-descent-cubic
+    return min(max(b.t - (b.t - a.t) * above / below, low), high)
 
 # %% ../book/gradient_descent.ipynb #f95a1da4
 def _lengthen(phi, t, zero, c1, c2, max_ls):
@@ -221,22 +243,32 @@ def strong_wolfe(phi, t, zero, *, c1=1e-4, c2=0.9, smallest=0.0, max_ls=25):
     """A step that meets the strong Wolfe conditions, found from the first try t;
     returns (Trial, evaluations of phi).
 
-    phi(t) gives a Trial; zero is that at t = 0. The search ends early, with the best
-    point of the bracket, when the bracket is shorter than `smallest` or after max_ls
-    evaluations more than the first. Raises ValueError unless t is positive and
-    zero.slope negative. Source: Wolfe, 1969; Nocedal and Wright, 2006, algorithms 3.5
-    and 3.6, with the guards of PyTorch.
+    phi(t) gives a Trial; zero is that at t = 0. A value or slope that is not finite
+    counts as infinite: the step is too long. The search ends early, with the best point
+    of the bracket, when the bracket is shorter than `smallest` or after max_ls
+    evaluations more than the first. Raises ValueError unless t is positive, zero.value
+    finite and zero.slope negative. Source: Wolfe, 1969; Nocedal and Wright, 2006,
+    algorithms 3.5 and 3.6, with the guards of PyTorch.
     """
-    if not (t > 0 and zero.slope < 0):
-        raise ValueError(
-            f"t must be positive and the slope at 0 negative, got {t} and {zero.slope}")
-    ends, evaluations = _lengthen(phi, t, zero, c1, c2, max_ls)
+    if not 0 < t < math.inf:
+        raise ValueError(f"t must be positive and finite, got {t}")
+    if not (math.isfinite(zero.value) and -math.inf < zero.slope < 0):
+        raise ValueError("at 0 the value must be finite and the slope negative, got "
+                         f"{zero.value} and {zero.slope}")
+
+    def tried(t):
+        trial = phi(t)
+        if math.isfinite(trial.value) and math.isfinite(trial.slope):
+            return trial
+        return trial._replace(value=math.inf, slope=math.inf)
+
+    ends, evaluations = _lengthen(tried, t, zero, c1, c2, max_ls)
     if len(ends) == 1:
         return ends[0], evaluations
     best, stalled = int(ends[0].value > ends[1].value), False
     while evaluations <= max_ls and abs(ends[1].t - ends[0].t) >= smallest:
         t, stalled = _next_trial(ends, stalled)
-        trial, evaluations = phi(t), evaluations + 1
+        trial, evaluations = tried(t), evaluations + 1
         if trial.value > zero.value + c1 * t * zero.slope or trial.value >= ends[
             best].value:  # eq. gradient-descent-wolfe
             ends[1 - best] = trial
@@ -272,10 +304,8 @@ class _OneVector:
         """Loss and gradient (n,) for the parameters as they are."""
         value, grads = closure()
         self.evaluations += 1
-        missing = self.params.keys() - grads.keys()
-        if missing:
-            raise ValueError(
-                f"the closure gives no gradient of {', '.join(sorted(missing))}")
+        if missing := self.params.keys() - grads.keys():
+            raise ValueError(f"the closure gives no gradient of {sorted(missing)}")
         for name, param in self.params.items():
             check_array(f"the gradient of {name}", grads[name], param.shape,
                         param.dtype)
@@ -287,7 +317,7 @@ class _OneVector:
         def phi(t):
             self.set(start + t * direction)
             value, gradient = self.evaluate(closure)
-            return Trial(t, value, float(gradient @ direction), gradient)
+            return Trial(t, value, _dot(gradient, direction), gradient)
 
         return phi
 
@@ -297,9 +327,12 @@ class _History:
 
     def __init__(self, params, lr=1, max_iter=20, max_eval=None, tolerance_grad=1e-7,
                  tolerance_change=1e-9, history_size=100, line_search_fn=None):
-        if not lr > 0 or max_iter < 1 or history_size < 1:
+        if not 0 < lr < math.inf or max_iter < 1 or history_size < 1:
             raise ValueError("lr, max_iter and history_size must be positive, got "
                              f"{lr}, {max_iter} and {history_size}")
+        if not (tolerance_grad >= 0 and tolerance_change >= 0):
+            raise ValueError("the tolerances must be at least 0, got "
+                             f"{tolerance_grad} and {tolerance_change}")
         if line_search_fn not in (None, "strong_wolfe"):
             raise ValueError('line_search_fn must be None or "strong_wolfe", got '
                              f'{line_search_fn!r}')
@@ -316,14 +349,60 @@ class _History:
         """
         if self.moved is not None:
             s, y = self.moved[0], g - self.moved[1]
-            curvature = float(s @ y)
+            curvature = _dot(s, y)
             if curvature > 1e-10:
                 self.pairs.append((s, y, 1 / curvature))
-                self.scale = curvature / float(y @ y)
+                self.scale = curvature / _dot(y, y)
         return -two_loop(g, self.pairs, self.scale)
 
+# %% ../book/gradient_descent.ipynb #a6e41b03
+def _finite(value, gradient, where):
+    """ValueError unless the loss and its gradient are finite."""
+    if not (math.isfinite(value) and np.isfinite(gradient).all()):
+        raise ValueError(f"{where} the loss or its gradient is not finite: {value}, "
+                         f"{np.max(np.abs(gradient))}")
+
+
+class _Iterations(_History):
+    """What a call of step does."""
+
+    def iterate(self, closure):
+        """One call of LBFGS.step, eq. gradient-descent-two-loop and -wolfe."""
+        vector, before = self.vector, self.vector.evaluations
+        first, g = vector.evaluate(closure)
+        _finite(first, g, "at the start")
+        value = first
+        for k in range(1, self.max_iter + 1):
+            left = self.max_eval - (vector.evaluations - before)
+            if np.max(np.abs(g)) <= self.tolerance_grad or (k > 1 and left <= 0):
+                break
+            x, d, previous, self.n_iter = (vector.get(), self.direction(g), value,
+                                           self.n_iter + 1)
+            t = (self.lr if self.n_iter > 1
+                 else self.lr * min(1.0, 1 / float(np.sum(np.abs(g), dtype=float))))
+            zero, self.moved = Trial(0.0, value, _dot(g, d), g), (t * d, g)
+            if zero.slope > -self.tolerance_change:
+                break
+            if self.line_search_fn is None:
+                vector.set(x + t * d)
+                # the next call evaluates here, perhaps on another batch
+                if k == self.max_iter:
+                    break
+                value, g = vector.evaluate(closure)
+                _finite(value, g, f"after a step of {t} along the direction")
+            else:
+                smallest = self.tolerance_change / float(np.max(np.abs(d)))
+                (t, value, _, g), _ = strong_wolfe(vector.along(closure, x, d), t, zero,
+                                                   smallest=smallest, max_ls=left)
+                vector.set(x + t * d)
+                self.moved = t * d, zero.gradient
+            if np.max(np.abs(t * d)) <= self.tolerance_change or abs(
+                value - previous) < self.tolerance_change:
+                break
+        return first
+
 # %% ../book/gradient_descent.ipynb #23bbcfd6
-class LBFGS(_History):
+class LBFGS(_Iterations):
     """L-BFGS with PyTorch's arguments. params is a dict of arrays of one dtype, which
     step changes in place.
 
@@ -340,36 +419,17 @@ class LBFGS(_History):
         """Improve the parameters in place; returns the loss before.
 
         closure takes no arguments and returns (loss, grads) for the parameters as they
-        are, grads a dict with the names and shapes of params. Raises TypeError or
-        ValueError for gradients that do not match.
+        are, grads a dict with the names and shapes of params. The line search takes a
+        loss that is NaN or infinite for a step too long. A step that raises changes
+        nothing: TypeError or ValueError for gradients that do not match, ValueError for
+        a loss or gradient that is not finite at the start or, without a line search,
+        after a step.
         """
-        vector, before = self.vector, self.vector.evaluations
-        first, g = vector.evaluate(closure)
-        value = first
-        for k in range(1, self.max_iter + 1):
-            left = self.max_eval - (vector.evaluations - before)
-            if np.max(np.abs(g)) <= self.tolerance_grad or (k > 1 and left <= 0):
-                break
-            x, d, previous, self.n_iter = (vector.get(), self.direction(g), value,
-                                           self.n_iter + 1)
-            t = (self.lr if self.n_iter > 1
-                 else self.lr * min(1.0, 1 / float(np.sum(np.abs(g)))))
-            zero, self.moved = Trial(0.0, value, float(g @ d), g), (t * d, g)
-            if zero.slope > -self.tolerance_change:
-                break
-            if self.line_search_fn is None:
-                vector.set(x + t * d)
-                # the next call evaluates here, perhaps on another batch
-                if k == self.max_iter:
-                    break
-                value, g = vector.evaluate(closure)
-            else:
-                smallest = self.tolerance_change / float(np.max(np.abs(d)))
-                (t, value, _, g), _ = strong_wolfe(vector.along(closure, x, d), t, zero,
-                                                   smallest=smallest, max_ls=left)
-                vector.set(x + t * d)
-                self.moved = t * d, zero.gradient
-            if np.max(np.abs(t * d)) <= self.tolerance_change or abs(
-                value - previous) < self.tolerance_change:
-                break
-        return first
+        vector, kept = self.vector.get(), dict(vars(self), pairs=self.pairs.copy())
+        try:
+            return self.iterate(closure)
+        except BaseException:
+            self.vector.set(vector)
+            vars(self).update(kept)
+            raise
+

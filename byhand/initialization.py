@@ -3,16 +3,17 @@
 # %% auto #0
 __all__ = ['fans', 'calculate_gain', 'zeros', 'normal', 'uniform', 'lecun_normal', 'lecun_uniform', 'xavier_normal',
            'xavier_uniform', 'kaiming_normal', 'kaiming_uniform', 'trunc_normal', 'orthogonal', 'initialize', 'lsuv',
-           'gaussian_mean', 'mean_field', 'StackedLinear', 'stack', 'SideBySide']
+           'gaussian_mean', 'mean_field']
 
 # %% ../book/initialization.ipynb #6e169767
 import copy
 import math
+import numbers
 
 import numpy as np
 from scipy.special import log_ndtr, ndtri_exp
 
-from .backprop import Layer, Linear, Sequential, check_array
+from .backprop import Linear, Sequential
 
 # %% ../book/initialization.ipynb #efc91294
 def fans(shape):
@@ -34,9 +35,9 @@ def calculate_gain(nonlinearity, param=None):
 
     nonlinearity: "linear", "conv1d" to "conv3d", "conv_transpose1d" to
     "conv_transpose3d", "sigmoid", "tanh", "relu", "leaky_relu" (param is its negative
-    slope, 0.01 by default) or "selu". Raises ValueError for another. The gains of tanh,
-    5/3, and selu, 3/4, are rules of thumb; that of sigmoid, 1, does not account for its
-    slope.
+    slope, 0.01 by default, any finite real number, NumPy's too, which PyTorch refuses)
+    or "selu". Raises ValueError for another. The gains of tanh, 5/3, and selu, 3/4, are
+    rules of thumb; that of sigmoid, 1, does not account for its slope.
     """
     convolutions = [f"{kind}{axes}d" for kind in ("conv", "conv_transpose")
                     for axes in (1, 2, 3)]
@@ -44,9 +45,11 @@ def calculate_gain(nonlinearity, param=None):
              | dict.fromkeys(["linear", "sigmoid", *convolutions], 1.0))
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
-        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
-            raise ValueError(f"the negative slope must be a number, got {slope!r}")
-        return math.sqrt(2 / (1 + slope**2))  # eq. initialization-he
+        if (isinstance(slope, bool) or not isinstance(slope, numbers.Real)
+                or not math.isfinite(slope)):
+            raise ValueError(
+                f"the negative slope must be a finite real number, got {slope!r}")
+        return math.sqrt(2) / math.hypot(1, slope)  # eq. initialization-he
     if nonlinearity not in gains:
         raise ValueError("nonlinearity must be leaky_relu or one of "
                          f"{', '.join(gains)}, got {nonlinearity!r}")
@@ -59,21 +62,24 @@ def zeros(shape, rng=None, dtype=np.float64):
 
 
 def normal(shape, rng, mean=0.0, std=1.0, dtype=np.float64):
-    """Independent Gaussian numbers of this shape. Raises ValueError for a negative or
-    undefined std.
+    """Independent Gaussian numbers of this shape. Raises ValueError unless mean and std
+    are finite and std is not negative.
     """
-    if not std >= 0:
-        raise ValueError(f"std must not be negative, got {std}")
+    if not (math.isfinite(mean) and 0 <= std < math.inf):
+        raise ValueError("mean must be finite and std finite and not negative, got "
+                         f"{mean} and {std}")
     return (mean + std * rng.normal(size=shape)).astype(dtype)
 
 
 def uniform(shape, rng, a=0.0, b=1.0, dtype=np.float64):
-    """Independent numbers of this shape, uniform on [a, b). Raises ValueError unless a
-    <= b.
+    """Independent numbers of this shape, uniform on [a, b), also where dtype rounds; a
+    if a = b. Raises ValueError unless a <= b and both are finite.
     """
-    if not a <= b:
-        raise ValueError(f"a must not be above b, got {a} and {b}")
-    return rng.uniform(a, b, shape).astype(dtype)
+    if not -math.inf < a <= b < math.inf:
+        raise ValueError(f"a and b must be finite, a not above b, got {a} and {b}")
+    values = rng.uniform(a, b, shape).astype(dtype)
+    a, b = np.array([a, b], dtype)
+    return np.minimum(values, np.nextafter(b, a))
 
 # %% ../book/initialization.ipynb #7c883630
 def _uniform_of(std, shape, rng, dtype):
@@ -136,12 +142,12 @@ def kaiming_uniform(shape, rng, a=0, mode="fan_in", nonlinearity="leaky_relu",
 def trunc_normal(shape, rng, mean=0.0, std=1.0, a=-2.0, b=2.0, dtype=np.float64):
     """Numbers of this shape from N(mean, std^2), given that they lie in [a, b].
 
-    a and b are values, not multiples of std, as in torch.nn.init. Raises ValueError
-    unless a < b and std > 0.
+    a and b are values, not multiples of std, as in torch.nn.init, and may be infinite.
+    Raises ValueError unless a < b, std is positive, and std and mean are finite.
     """
-    if not (a < b and std > 0):
-        raise ValueError(
-            f"a must be below b and std positive, got a = {a}, b = {b}, std = {std}")
+    if not (a < b and 0 < std < math.inf and math.isfinite(mean)):
+        raise ValueError("a must be below b, std positive and finite, mean finite, got "
+                         f"a = {a}, b = {b}, std = {std}, mean = {mean}")
     low, high = (a - mean) / std, (b - mean) / std
     mirrored = low + high > 0
     if mirrored:
@@ -157,10 +163,12 @@ def orthogonal(shape, rng, gain=1.0, dtype=np.float64):
     """gain times a random matrix (out, in * kernel) with orthonormal rows, or columns
     if there are fewer, in this shape.
 
-    Raises ValueError for fewer than two axes or an empty one (Saxe et al., 2014;
-    Mezzadri, 2007).
+    Raises ValueError for fewer than two axes, an empty one, and a gain that is not
+    finite (Saxe et al., 2014; Mezzadri, 2007).
     """
     fans(shape)
+    if not math.isfinite(gain):
+        raise ValueError(f"gain must be finite, got {gain}")
     matrix = rng.normal(size=(shape[0], math.prod(shape[1:])))
     wide = matrix.shape[0] < matrix.shape[1]
     q, r = np.linalg.qr(matrix.T if wide else matrix)
@@ -174,11 +182,15 @@ def initialize(model, weight, rng, bias=0.0):
     more axes drawn by weight(shape, rng, dtype=...).
 
     Keeps names, shapes and dtypes, and the values of all other parameters and buffers;
-    the model is not changed.
+    the model is not changed. Raises ValueError for models side by side, whose first
+    axis would count as a fan: initialize each, then stack.
     """
     state = copy.deepcopy(model.params | model.buffers)
     for name, value in model.params.items():
         if name.split(".")[-1] == "bias":
+            if value.ndim > 1:
+                raise ValueError(f"{name} has the shape {value.shape}, and a bias has "
+                                 "one axis: initialize each model, then stack them")
             state[name] = np.full_like(value, bias)
         elif value.ndim > 1:
             state[name] = weight(value.shape, rng, dtype=value.dtype)
@@ -190,12 +202,20 @@ def lsuv(model, x, rng):
     x into outputs of variance 1.
 
     Orthogonal weights, rescaled one layer after the other, and zero biases (Mishkin and
-    Matas, 2016); the Linears must stand in model.layers, not in a Sequential within.
-    The model and x are not changed. Raises ValueError if a layer's output has variance
-    0.
+    Matas, 2016). The model and x are not changed. Raises ValueError for a weight
+    outside the Linears in model.layers (in a Sequential within, say), which would stay
+    without its scale, if x is not finite, and if a layer's output has variance 0.
     """
+    if not np.isfinite(x).all():
+        raise ValueError("x must be finite")
     model, buffers = copy.deepcopy(model), copy.deepcopy(model.buffers)
     model.load_state(initialize(model, orthogonal, rng))
+    reached = {f"{i}.weight" for i, layer in enumerate(model.layers)
+               if isinstance(layer, Linear)}
+    if missed := sorted(name for name, value in model.params.items()
+                        if value.ndim > 1 and name not in reached):
+        raise ValueError(f"the Linears must stand in model.layers; {', '.join(missed)} "
+                         "would stay without a scale")
     for layer in model.layers:
         if isinstance(layer, Linear):
             spread = float(np.std(layer.forward(x)))
@@ -208,117 +228,48 @@ def lsuv(model, x, rng):
 
 # %% ../book/initialization.ipynb #f9c6f3ae
 def gaussian_mean(f):
-    """E[f(u)] for a standard normal u by the midpoint rule on a grid of step 0.002
-    within 12; f maps an array to one of its shape.
+    """E[f(u)] for a standard normal u; f maps an array to one of its shape.
 
-    Exact to rounding for smooth f and for jumps at 0; a jump of height 1 elsewhere
-    costs up to 0.0004.
+    The midpoint rule in t, for u = exp(t) and u = -exp(t), in steps of 0.004 from
+    1e-26 to 12. Exact to rounding for f(u) = g(scale * u) with a smooth g of any scale
+    up to 1e20, and for jumps and corners at 0; a jump of height 1 elsewhere costs up to
+    0.0005.
     """
-    u = (np.arange(-6000, 6000) + 0.5) * 0.002
-    return float(np.sum(f(u) * np.exp(-(u**2) / 2)) * (0.002 / math.sqrt(2 * math.pi)))
+    t = np.arange(-60, math.log(12), 0.004) + 0.002
+    u = np.exp(t)
+    weight = u * np.exp(-(u**2) / 2) * (0.004 / math.sqrt(2 * math.pi))
+    return float(np.sum((f(u) + f(-u)) * weight))
 
 
 def mean_field(activation, depth, weight_var, bias_var=0.0, input_moment=1.0):
     """What a wide random network does to signal and gradient: (q, m, chi), each of
     shape (depth,).
 
-    activation: an elementwise layer. weight_var: fan-in times the variance of a weight;
-    bias_var: that of a bias. input_moment: E[x^2]. q and m are the second moments
-    before and after the activation of each layer, chi the factor by which the layer
-    multiplies the second moment of the gradient, for equal widths (Poole et al., 2016;
-    Schoenholz et al., 2017).
+    activation: an elementwise layer, which is not changed. weight_var: fan-in times the
+    variance of a weight; bias_var: that of a bias. input_moment: E[x^2]. q and m are
+    the second moments before and after the activation of each layer, chi the factor by
+    which the layer multiplies the second moment of the gradient, for equal widths
+    (Poole et al., 2016; Schoenholz et al., 2017). Raises ValueError for a variance or
+    moment that is negative or not finite, also where it grows beyond all numbers.
     """
+    for name, value in (("weight_var", weight_var), ("bias_var", bias_var),
+                        ("input_moment", input_moment)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be finite and not negative, got {value}")
+
+    def slope(u):
+        layer.forward(scale * u)
+        return layer.backward(np.ones_like(u))
+
+    layer = copy.deepcopy(activation)
     q, m, chi = np.zeros((3, depth))
     moment = input_moment
     for i in range(depth):
         q[i] = weight_var * moment + bias_var  # eq. initialization-recursion
+        if not q[i] < math.inf:
+            raise ValueError(f"the second moment grows beyond all numbers in layer {i}")
         scale = math.sqrt(q[i])
-        m[i] = moment = gaussian_mean(lambda u: activation.forward(scale * u) ** 2)
-        chi[i] = (weight_var  # eq. initialization-chi
-                  * gaussian_mean(lambda u: activation.backward(np.ones_like(u)) ** 2))
+        m[i] = moment = gaussian_mean(lambda u: layer.forward(scale * u) ** 2)
+        # eq. initialization-chi
+        chi[i] = weight_var * gaussian_mean(lambda u: slope(u) ** 2)
     return q, m, chi
-
-# %% ../book/initialization.ipynb #40128c37
-class StackedLinear(Layer):
-    """S Linear layers side by side: x (N, S, D) to y (N, S, M), with "weight" (S, M, D)
-    and "bias" (S, 1, M).
-
-    Raises ValueError or TypeError for arrays of other shapes or dtypes.
-    """
-
-    def __init__(self, weight, bias):
-        super().__init__()
-        check_array("weight", weight, (None, None, None))
-        check_array("bias", bias, (len(weight), 1, weight.shape[1]), weight.dtype)
-        self.params.update(weight=np.array(weight), bias=np.array(bias))
-
-    def forward(self, x):
-        weight = self.params["weight"]
-        check_array("x", x, (None, len(weight), weight.shape[2]), weight.dtype)
-        self.x = x.swapaxes(0, 1)
-        return (self.x @ weight.swapaxes(1, 2) + self.params["bias"]).swapaxes(0, 1)
-
-    def backward(self, dy):
-        weight = self.params["weight"]
-        check_array("dy", dy, (self.x.shape[1], *weight.shape[:2]), weight.dtype)
-        dy = dy.swapaxes(0, 1)
-        self.grads["weight"] = dy.swapaxes(1, 2) @ self.x
-        self.grads["bias"] = dy.sum(axis=1, keepdims=True)
-        return (dy @ weight).swapaxes(0, 1)
-
-# %% ../book/initialization.ipynb #c4f81a72
-def stack(models):
-    """One Sequential that runs several of one architecture side by side: x (N, S, D) to
-    y (N, S, M).
-
-    Every Linear, with bias, becomes a StackedLinear with copies of the weights; the
-    other layers must work elementwise, and are copied from the first model. Initialize
-    first, then stack. Raises ValueError for no models, if their layers differ in kind
-    or shape, and for layers that hold parameters of another kind.
-    """
-    layers, models = [], list(models)
-    if not models:
-        raise ValueError("there must be at least one model")
-    for group in zip(*(model.layers for model in models), strict=True):
-        if len({type(layer) for layer in group}) > 1:
-            raise ValueError(
-                "the models differ: "
-                f"{', '.join(sorted({type(layer).__name__ for layer in group}))} in "
-                "one place")
-        if isinstance(group[0], Linear):
-            params = [layer.params for layer in group]
-            if any("bias" not in p for p in params):
-                raise ValueError("a Linear without bias cannot be stacked")
-            layers.append(StackedLinear(np.stack([p["weight"] for p in params]),
-                                        np.stack([p["bias"][None] for p in params])))
-        elif group[0].params or group[0].buffers:
-            raise ValueError(f"{type(group[0]).__name__} has a state of its own, which "
-                             "the models would share")
-        else:
-            layers.append(copy.deepcopy(group[0]))
-    return Sequential(*layers)
-
-
-class SideBySide:
-    """The sum over S stacked models of each one's mean loss: prediction (N, S, C) with
-    target (N, S).
-
-    loss: CrossEntropyLoss(reduction="sum"). Each model gets the gradient that it would
-    get alone. Raises ValueError for another reduction of loss; its own one is "mean",
-    over the examples.
-    """
-
-    reduction = "mean"
-
-    def __init__(self, loss):
-        if loss.reduction != "sum":
-            raise ValueError(
-                f'loss must have the reduction "sum", got {loss.reduction!r}')
-        self.loss = loss
-
-    def forward(self, prediction, target):
-        self.n = len(prediction)
-        return self.loss.forward(prediction.swapaxes(1, 2), target) / self.n
-
-    def backward(self, dy=1.0):
-        return self.loss.backward(dy / self.n).swapaxes(1, 2)

@@ -2,34 +2,87 @@
 
 # %% auto #0
 __all__ = ['Scaler', 'MinMaxScaler', 'StandardScaler', 'RobustScaler', 'Whitening', 'standardize', 'standardize_backward',
-           'Normalization', 'RunningNormalization', 'BatchNorm1d', 'BatchNorm2d', 'fold_batch_norm', 'LayerNorm',
-           'RMSNorm', 'GroupNorm', 'InstanceNorm1d', 'InstanceNorm2d', 'StackedBatchNorm']
+           'Normalization', 'RunningNormalization', 'BatchStatistics', 'BatchNorm1d', 'BatchNorm2d', 'fold_batch_norm',
+           'LayerNorm', 'RMSNorm', 'GroupNorm', 'InstanceNorm1d', 'InstanceNorm2d', 'StackedBatchNorm']
 
 # %% ../book/normalization.ipynb #6c4e6009
 import copy
 import math
+from numbers import Integral
 
 import numpy as np
 
 from .backprop import Layer, Linear, check_array
 
 # %% ../book/normalization.ipynb #c48d417f
+def _root_mean_square(x, axes):
+    """sqrt(mean(x^2)) over axes, which stay with length 1, in float64.
+
+    Squares that would overflow or vanish are those of x over its largest entry.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        square = _mean(axes, x, x)
+    tiny = np.finfo(x.dtype).tiny / np.finfo(x.dtype).eps
+    if tiny < square.min(initial=1) and square.max(initial=0) < np.inf:
+        return np.sqrt(square)
+    size = np.abs(x).max(axis=axes, keepdims=True, initial=0).astype(np.float64)
+    size[~((size > 0) & (size < np.inf))] = 1
+    return size * np.sqrt(_mean(axes, x / size, x / size))
+
+
+def _mean(axes, x, y=None):
+    """Mean of x, or of x * y, over axes, which stay with length 1, in float64; 0 where
+    there is nothing.
+
+    The rows of a matrix are added in pairs, its products 16 at a time, in the dtype of
+    x, before float64 takes over: twice as fast, for a few roundings.
+    """
+    count = math.prod(x.shape[axis] for axis in axes)
+    if x.ndim != 2 or axes != (0,):
+        values = x if y is None else x * y
+        total = values.sum(axis=axes, keepdims=True, dtype=np.float64)
+    elif y is None:
+        total = _sum_pairs(x)
+    else:
+        whole, blocks = count // 16 * 16, (count // 16, 16, x.shape[1])
+        total = np.einsum("bnd,bnd->bd", x[:whole].reshape(blocks),
+                          y[:whole].reshape(blocks)).sum(axis=0, dtype=np.float64)[None]
+        if whole < count:
+            total += np.einsum("nd,nd->d", x[whole:], y[whole:])
+    return total / max(1, count)
+
+
+def _sum_pairs(x):
+    """The sum of the rows: equal ones stay equal, since doubling is exact."""
+    if len(x) <= 16:
+        return x.sum(axis=0, keepdims=True, dtype=np.float64)
+    half = len(x) // 2
+    total = _sum_pairs(x[:half] + x[half : 2 * half])
+    return total + x[-1] if len(x) % 2 else total
+
+# %% ../book/normalization.ipynb #5d0c2be1
 class Scaler:
     """What the scalers share: x' = (x - shift) / scale with shift_ and scale_ (D,),
-    which fit takes from x (N, D).
+    float64, which fit takes from x (N, D).
 
-    transform and inverse_transform keep the dtype; a constant feature is only shifted,
-    as in scikit-learn. Raises ValueError for x of another shape, or without examples.
+    transform and inverse_transform keep the dtype. A feature that is constant up to
+    round-off is only shifted; constant is std^2 <= N e std^2 + (N e mean)^2, e the
+    epsilon of float64, as in scikit-learn's StandardScaler (its other scalers leave
+    every range below 2e-15 as it is). Raises ValueError for x of another shape, and in
+    fit for no examples, NaN and infinity (scikit-learn leaves NaN out).
     """
 
     def fit(self, x):
-        check_array("x", x, (None, None))
-        if len(x) == 0:
-            raise ValueError("fit needs at least one example")
-        shift, scale = self.statistics(x.astype(np.float64))
-        # the std of equal values may be round-off
-        scale = np.where((scale == 0) | (np.ptp(x, axis=0) == 0), 1, scale)
-        self.shift_, self.scale_ = shift.astype(x.dtype), scale.astype(x.dtype)
+        x = _examples(x)
+        mean = x.mean(axis=0)
+        std = _root_mean_square(x - mean, (0,))[0]
+        rounding = len(x) * np.finfo(np.float64).eps
+        with np.errstate(over="ignore"):
+            shift, scale = self.statistics(x, mean, std)
+        if not (np.isfinite(shift) & np.isfinite(scale)).all():
+            raise ValueError("x is too large: its statistics overflow")
+        constant = std <= np.hypot(np.sqrt(rounding) * std, rounding * mean)
+        self.shift_, self.scale_ = shift, np.where((scale == 0) | constant, 1, scale)
         return self
 
     def _fitted(self, x):
@@ -50,18 +103,28 @@ class Scaler:
         return self.fit(x).transform(x)
 
 # %% ../book/normalization.ipynb #123fa25c
+def _examples(x):
+    """x in float64, or an error: it must be finite and not empty."""
+    check_array("x", x, (None, None))
+    if x.size == 0:
+        raise ValueError(f"fit needs at least one example and feature, got {x.shape}")
+    if bad := np.flatnonzero(~np.isfinite(x).all(axis=0)).tolist():
+        raise ValueError(f"x must be finite, got NaN or infinity in the features {bad}")
+    return x.astype(np.float64)
+
+
 class MinMaxScaler(Scaler):
     """Maps the smallest value of each feature to 0 and the largest to 1; as Scaler."""
 
-    def statistics(self, x):
+    def statistics(self, x, mean, std):
         return x.min(axis=0), x.max(axis=0) - x.min(axis=0)  # eq. normalization-scalers
 
 
 class StandardScaler(Scaler):
     """The z-score: each feature gets mean 0 and (biased) variance 1; as Scaler."""
 
-    def statistics(self, x):
-        return x.mean(axis=0), x.std(axis=0)  # eq. normalization-scalers
+    def statistics(self, x, mean, std):
+        return mean, std  # eq. normalization-scalers
 
 
 class RobustScaler(Scaler):
@@ -69,123 +132,148 @@ class RobustScaler(Scaler):
     outliers cannot move; as Scaler.
     """
 
-    def statistics(self, x):
+    def statistics(self, x, mean, std):
         low, middle, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
         return middle, high - low
 
 # %% ../book/normalization.ipynb #45df3a00
 class Whitening:
-    """Gives x (N, D) mean 0 and the (biased) covariance I; kind is "pca" or "zca"
-    (Kessy et al., 2018).
+    """Gives x (N, D) mean 0 and the (biased) covariance I; kind is "pca", the
+    components from the largest variance to the smallest, or "zca" (Kessy et al., 2018).
 
-    fit takes mean_ (D,) and matrix_ (D, D) from x, transform applies them. eps is added
-    to the variances. Raises ValueError for another kind, and where the covariance is
-    singular (a constant feature, or too few examples) and eps is 0.
+    fit takes mean_ (D,) and matrix_ (D, D), float64, from x; transform applies them and
+    keeps the dtype. eps is added to the variances. Raises ValueError for another kind,
+    an eps below 0, NaN or infinity in x, and a smallest standard deviation below 1e-10
+    of the largest: a constant or doubled feature, or too few examples.
     """
 
     def __init__(self, kind="zca", eps=0.0):
         if kind not in ("pca", "zca"):
             raise ValueError(f'kind must be "pca" or "zca", got {kind!r}')
+        if not 0 <= eps < math.inf:
+            raise ValueError(f"eps must be finite and at least 0, got {eps}")
         self.kind, self.eps = kind, eps
 
     def fit(self, x):
-        check_array("x", x, (None, None))
-        if len(x) == 0:
-            raise ValueError("fit needs at least one example")
-        self.mean_ = x.mean(axis=0)
-        centred = x - self.mean_
-        variances, directions = np.linalg.eigh(centred.T @ centred / len(x))
-        variances = variances + self.eps
-        if not variances.min() > x.shape[1] * np.finfo(x.dtype).eps * max(
-            variances.max(), self.eps):
+        x = _examples(x)
+        mean = x.mean(axis=0)
+        # the covariance would square the condition number: decompose the data instead;
+        # rows of zeros change nothing but the shape
+        centred = np.pad(x - mean, ((0, max(0, x.shape[1] - len(x))), (0, 0)))
+        _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+        deviations = np.hypot(singular / math.sqrt(len(x)), math.sqrt(self.eps))
+        if not deviations.min() > 1e-10 * deviations.max():
             raise ValueError("the covariance is singular: drop constant features, give "
                              "more examples, or an eps")
-        self.matrix_ = directions / np.sqrt(variances)  # eq. normalization-whitening
-        if self.kind == "zca":
-            self.matrix_ = self.matrix_ @ directions.T
+        matrix = directions.T / deviations  # eq. normalization-whitening
+        self.mean_ = mean
+        self.matrix_ = matrix @ directions if self.kind == "zca" else matrix
         return self
 
     def transform(self, x):
         if not hasattr(self, "matrix_"):
             raise ValueError(
                 "Whitening knows no data yet: call fit with the training set first")
-        check_array("x", x, (None, len(self.mean_)), self.mean_.dtype)
-        return (x - self.mean_) @ self.matrix_
+        check_array("x", x, (None, len(self.mean_)))
+        return ((x - self.mean_) @ self.matrix_).astype(x.dtype, copy=False)
 
     def fit_transform(self, x):
         return self.fit(x).transform(x)
 
 # %% ../book/normalization.ipynb #958651bb
-def _mean(x, axes):
-    """Mean over axes, which are kept with length 1, accumulated in float64; 0 where
-    there is nothing.
+def _centre(x, axes, eps=1e-5):
+    """x - mean over axes, the mean, the biased variance (both float64), and
+    1 / sqrt(var + eps) in the dtype of x; the last three keep the axes with length 1.
     """
-    count = math.prod(x.shape[axis] for axis in axes)
-    return (x.sum(axis=axes, keepdims=True,
-                  dtype=np.float64) / max(count, 1)).astype(x.dtype)
+    mean = _mean(axes, x)
+    centred = x - mean.astype(x.dtype)
+    deviation = _root_mean_square(centred, axes)  # eq. normalization-statistics
+    scale = (1 / np.hypot(deviation, math.sqrt(eps))).astype(x.dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        return centred, mean, deviation**2, scale
 
 
 def standardize(x, axes, eps=1e-5):
     """(x - mean) / sqrt(var + eps) over axes: returns it with the mean, the biased
-    variance and 1 / sqrt(var + eps).
+    variance (float64) and 1 / sqrt(var + eps), which keep the axes with length 1.
 
-    The last three keep the axes with length 1. Source: Ioffe and Szegedy, 2015,
-    algorithm 1.
+    Raises TypeError and ValueError for an x that does not fit. Source: Ioffe and
+    Szegedy, 2015, algorithm 1.
     """
-    mean = _mean(x, axes)
-    centred = x - mean
-    var = _mean(centred**2, axes)  # eq. normalization-statistics
-    scale = 1 / np.sqrt(var + eps)
-    return centred * scale, mean, var, scale  # eq. normalization-transform
+    check_array("x", x)
+    if not all(-x.ndim <= axis < x.ndim for axis in axes):
+        raise ValueError(f"x must have the axes {axes}, got the shape {x.shape}")
+    centred, *statistics, scale = _centre(x, axes, eps)
+    return centred * scale, *statistics, scale  # eq. normalization-transform
 
 
 def standardize_backward(dy, normalized, scale, axes):
     """The gradient of x from that of standardize(x, axes), its first result and its
     last.
     """
-    # eq. normalization-dx
-    return scale * (dy - _mean(dy, axes) - normalized * _mean(dy * normalized, axes))
+    check_array("dy", dy, normalized.shape, normalized.dtype)
+    mean, along = _mean(axes, dy), _mean(axes, dy, normalized)
+    return _project_out(dy, mean, normalized, along, scale)
+
+
+def _project_out(dy, mean, values, along, factor):
+    """factor * (dy - mean - values * along), in few passes over the data."""
+    dx = values * along.astype(dy.dtype)  # eq. normalization-dx
+    dx += mean.astype(dy.dtype)
+    np.subtract(dy, dx, out=dx)
+    dx *= factor
+    return dx
 
 # %% ../book/normalization.ipynb #46bb3e79
 class Normalization(Layer):
     """What the layers of this chapter share: y = weight * normalized + bias, and the
     gradients of both.
 
-    shape is that of weight and bias. Raises ValueError for a negative eps or a size
-    below 1.
+    shape is that of weight and bias. Raises ValueError for sizes that are no integers
+    above 0 or an eps below 0, TypeError for a dtype other than float32 and float64.
     """
 
     def __init__(self, shape, eps, weight, bias, dtype):
         super().__init__()
-        if min(shape, default=0) < 1 or (eps is not None and not eps >= 0):
-            raise ValueError("sizes must be at least 1 and eps at least 0, got "
-                             f"{tuple(shape)} and {eps}")
+        if not (shape and all(isinstance(n, Integral) and n >= 1 for n in shape)):
+            raise ValueError(f"sizes must be integers of at least 1, got {shape}")
+        if not (eps is None or 0 <= eps < math.inf):
+            raise ValueError(f"eps must be finite and at least 0, got {eps}")
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype must be float32 or float64, got {dtype}")
         self.eps = eps
         if weight:
             self.params["weight"] = np.ones(shape, dtype)
         if bias:
             self.params["bias"] = np.zeros(shape, dtype)
 
-    def affine(self, normalized, view):
-        """y, with weight and bias in the shape `view`, in which they meet x."""
-        self.normalized, self.view = normalized, view
-        y = normalized
-        if "weight" in self.params:
-            y = y * self.params["weight"].reshape(view)  # eq. normalization-affine
-        return y + self.params["bias"].reshape(view) if "bias" in self.params else y
+    def affine(self, values, view, scale=None):
+        """y from the normalized values, or from centred ones and the scale that is
+        left; weight and bias get the shape `view`, in which they meet x.
+        """
+        self.values, self.view, self.factor = values, view, scale
+        if "weight" in self.params:  # eq. normalization-affine
+            weight = self.params["weight"].reshape(view)
+            self.factor = weight if scale is None else scale * weight
+        y = values.copy() if self.factor is None else values * self.factor
+        if "bias" in self.params:
+            y += self.params["bias"].reshape(view)
+        return y
+
+    def fill(self, bias, weight):
+        """grads, from their addends: summed where all share one parameter."""
+        axes = tuple(i for i, n in enumerate(self.view) if n == 1)
+        for name, addends in (("bias", bias), ("weight", weight)):
+            if name in self.params:
+                param = self.params[name]
+                total = addends.sum(axis=axes, dtype=np.float64)
+                self.grads[name] = total.reshape(param.shape).astype(param.dtype)
 
     def affine_backward(self, dy):
-        """The gradient of normalized; fills grads."""
-        check_array("dy", dy, self.normalized.shape, self.normalized.dtype)
-        axes = tuple(i for i, n in enumerate(self.view) if n == 1)
-        if "bias" in self.params:
-            # eq. normalization-dgamma
-            self.grads["bias"] = dy.sum(axis=axes).reshape(self.params["bias"].shape)
-        if "weight" not in self.params:
-            return dy
-        self.grads["weight"] = (dy * self.normalized).sum(axis=axes).reshape(
-            self.params["weight"].shape)
-        return dy * self.params["weight"].reshape(self.view)
+        """The gradient of the normalized values; fills grads."""
+        check_array("dy", dy, self.values.shape, self.values.dtype)
+        self.fill(dy, dy * self.values)  # eq. normalization-dgamma
+        return dy if self.factor is None else dy * self.factor
 
 # %% ../book/normalization.ipynb #5fcb3a3f
 class RunningNormalization(Normalization):
@@ -199,18 +287,19 @@ class RunningNormalization(Normalization):
     # how many axes x may have; which of the first two the mean runs over
     ranks, axes_before = (), ()
 
-    def __init__(self, num_features, eps, momentum, affine, track_running_stats, dtype):
-        super().__init__((num_features,), eps, affine, affine, dtype)
+    def __init__(self, num_features, eps, momentum, affine, track_running_stats, bias,
+                 dtype):
+        super().__init__((num_features,), eps, affine, affine and bias, dtype)
         if momentum is not None and not 0 <= momentum <= 1:
             raise ValueError(f"momentum must lie in [0, 1] or be None, got {momentum}")
         self.num_features, self.momentum = num_features, momentum
         if track_running_stats:
-            self.buffers = {"running_mean": np.zeros(num_features, dtype),
-                            "running_var": np.ones(num_features, dtype),
-                            "num_batches_tracked": np.array(0, dtype=np.int64)}
+            self.buffers.update(running_mean=np.zeros(num_features, dtype),
+                                running_var=np.ones(num_features, dtype),
+                                num_batches_tracked=np.array(0, dtype=np.int64))
 
     def check(self, x):
-        """Raise a clear error unless x is (N, num_features, ...) of the layer's dtype."""
+        """Raise a clear error unless x is (N, num_features, ...) in the right dtype."""
         state = [*self.params.values(), *self.buffers.values()]
         check_array("x", x, dtype=state[0].dtype if state else None)
         if x.ndim not in self.ranks or x.shape[1] != self.num_features:
@@ -219,62 +308,86 @@ class RunningNormalization(Normalization):
                              f"{x.shape}")
 
     def remember(self, mean, var, momentum):
-        """Move the running statistics towards mean and var, both (num_features,)."""
+        """Move the running statistics towards mean and var, both (num_features,).
+
+        Raises ValueError, and moves nothing, for a variance too large for the dtype.
+        """
+        if var.max(initial=0) > np.finfo(self.buffers["running_var"].dtype).max:
+            raise ValueError("the variance of x overflows the running variance")
         for name, value in (("running_mean", mean), ("running_var", var)):
-            self.buffers[name][...] = (  # eq. normalization-running
-                (1 - momentum) * self.buffers[name] + momentum * value)
+            kept = self.buffers[name]  # eq. normalization-running
+            kept[...] = (1 - momentum) * kept + momentum * value
+
+# %% ../book/normalization.ipynb #91e5b7c3
+class BatchStatistics(RunningNormalization):
+    """How a batch normalization uses the running statistics."""
+
+    def check_count(self, x, count):
+        """Raise ValueError if the statistics of x cannot be used."""
+        if count == 1 or self.eps == 0:
+            raise ValueError("a batch's statistics need more than one value per "
+                             f"feature and eps above 0, got {x.shape} and {self.eps}")
+
+    def track(self, mean, var, count):
+        """Move the running statistics towards those of a batch of count values."""
+        batches = int(self.buffers["num_batches_tracked"]) + 1
+        if count:
+            momentum = 1 / batches if self.momentum is None else self.momentum
+            self.remember(mean.ravel(), var.ravel() * (count / (count - 1)), momentum)
+        self.buffers["num_batches_tracked"][...] = batches
+
+    def recall(self, x, view):
+        """x - running mean, and the scale: together eq. normalization-eval."""
+        mean, var = (self.buffers[name].reshape(view)
+                     for name in ("running_mean", "running_var"))
+        return x - mean, 1 / np.sqrt(var + self.eps)
 
 # %% ../book/normalization.ipynb #10b980e9
-class BatchNorm1d(RunningNormalization):
+class BatchNorm1d(BatchStatistics):
     """Batch normalization of x (N, num_features) or (N, num_features, L), each feature
     over all other axes.
 
-    params, with affine: "weight" and "bias" (num_features,). In training mode each
-    forward moves the running statistics by the share `momentum`, or, if it is None,
-    makes them the average over all batches so far. Evaluation uses them; without
-    track_running_stats it uses the batch. Raises TypeError and ValueError for an input
-    that does not fit, and, where the batch's statistics are used, ValueError for a
-    single value per feature and for eps=0, as PyTorch does. Source: Ioffe and Szegedy,
-    2015, algorithms 1 and 2.
+    params, with affine: "weight" and, unless bias is False, "bias" (num_features,). In
+    training mode each forward moves the running statistics by the share `momentum`, or,
+    if it is None, makes them the average over all batches so far. Evaluation uses them;
+    without track_running_stats it uses the batch. Raises TypeError and ValueError for
+    an input that does not fit, and, where the batch's statistics are used, ValueError
+    for a single value per feature and for eps=0, as PyTorch does, and for a variance
+    that the running one cannot hold. Source: Ioffe and Szegedy, 2015, algorithms 1, 2.
     """
 
     ranks, axes_before = (2, 3), (0,)
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True,
-                 track_running_stats=True, *, dtype=np.float64):
-        super().__init__(num_features, eps, momentum, affine, track_running_stats,
+                 track_running_stats=True, *, bias=True, dtype=np.float64):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias,
                          dtype)
 
     def forward(self, x):
         self.check(x)
         view = (1, self.num_features) + (1,) * (x.ndim - 2)
-        self.from_batch = self.training or not self.buffers
-        if not self.from_batch:
-            mean, var = (self.buffers[name].reshape(view)
-                         for name in ("running_mean", "running_var"))
-            self.scale = 1 / np.sqrt(var + self.eps)
-            return self.affine((x - mean) * self.scale, view)  # eq. normalization-eval
-        self.axes = (*self.axes_before, *range(2, x.ndim))
-        count = math.prod(x.shape[axis] for axis in self.axes)
-        if count == 1 or self.eps == 0:
-            raise ValueError("a batch's statistics need more than one value per "
-                             f"feature and eps above 0, got {x.shape} and {self.eps}")
-        normalized, mean, var, self.scale = standardize(x, self.axes, self.eps)
-        if self.buffers:
-            self.track(mean, var, count)
-        return self.affine(normalized, view)
-
-    def track(self, mean, var, count):
-        self.buffers["num_batches_tracked"] += 1
-        if count:
-            momentum = (1 / int(self.buffers["num_batches_tracked"])
-                        if self.momentum is None else self.momentum)
-            self.remember(mean.ravel(), var.ravel() * (count / (count - 1)), momentum)
+        axes = (*self.axes_before, *range(2, x.ndim))
+        from_batch = self.training or not self.buffers
+        if from_batch:
+            count = math.prod(x.shape[axis] for axis in axes)
+            self.check_count(x, count)
+            values, mean, var, scale = _centre(x, axes, self.eps)
+            if self.buffers:
+                self.track(mean, var, count)
+        else:
+            values, scale = self.recall(x, view)
+        self.axes, self.from_batch, self.scale = axes, from_batch, scale
+        return self.affine(values, view, scale)
 
     def backward(self, dy):
-        dy = self.affine_backward(dy)
-        return (standardize_backward(dy, self.normalized, self.scale, self.axes)
-                if self.from_batch else dy * self.scale)
+        check_array("dy", dy, self.values.shape, self.values.dtype)
+        count = math.prod(dy.shape[axis] for axis in self.axes)
+        mean = _mean(self.axes, dy)
+        along = self.scale * _mean(self.axes, dy, self.values)
+        self.fill(mean * count, along * count)  # eq. normalization-dgamma
+        # gamma is the same in the whole sum of eq. normalization-dx, and comes last
+        return (_project_out(dy, mean, self.values, self.scale * along, self.factor)
+                if self.from_batch else dy * self.factor)
 
 # %% ../book/normalization.ipynb #e006298f
 class BatchNorm2d(BatchNorm1d):
@@ -289,26 +402,33 @@ def fold_batch_norm(linear, norm):
     """A Linear that computes what norm does after linear in evaluation mode; neither is
     changed.
 
-    linear is a Linear, norm a BatchNorm1d with running statistics. Raises ValueError
-    for a norm without them, or of another size.
+    linear is a Linear, norm a BatchNorm1d with running statistics, in one dtype. Raises
+    TypeError for other layers or dtypes, ValueError for a norm of another size, without
+    running statistics, or with a variance + eps that is not positive and finite.
     """
+    if not (isinstance(linear, Linear) and isinstance(norm, BatchNorm1d)):
+        raise TypeError("expected a Linear and a BatchNorm1d, got "
+                        f"{type(linear).__name__} and {type(norm).__name__}")
     weight = linear.params["weight"]
     if not norm.buffers or norm.num_features != len(weight):
         raise ValueError(f"norm must have running statistics of {len(weight)} features")
-    scale = 1 / np.sqrt(norm.buffers["running_var"] + norm.eps)
-    if "weight" in norm.params:
-        scale = scale * norm.params["weight"]
-    bias = ((linear.params.get("bias", 0) - norm.buffers["running_mean"]) * scale
-            + norm.params.get("bias", 0))
+    mean, var = norm.buffers["running_mean"], norm.buffers["running_var"]
+    if mean.dtype != weight.dtype:
+        raise TypeError(f"norm must be {weight.dtype} like linear, got {mean.dtype}")
+    if not ((var + norm.eps > 0) & (var < np.inf)).all():
+        raise ValueError("running_var + eps must be positive and finite, got "
+                         f"{var + norm.eps}")
+    scale = norm.params.get("weight", 1) / np.sqrt(var + norm.eps)
+    shift = (linear.params.get("bias", 0) - mean) * scale + norm.params.get("bias", 0)
     folded = copy.deepcopy(linear)
     # eq. normalization-fold
-    folded.params = {"weight": scale[:, None] * weight, "bias": bias}
-    folded.grads = {}
+    folded.params.update(weight=scale[:, None] * weight, bias=shift)
+    folded.grads.clear()
     return folded
 
 # %% ../book/normalization.ipynb #c20a3745
 def _as_shape(normalized_shape):
-    return ((normalized_shape,) if isinstance(normalized_shape, (int, np.integer))
+    return ((normalized_shape,) if isinstance(normalized_shape, Integral)
             else tuple(normalized_shape))
 
 
@@ -317,8 +437,8 @@ class LayerNorm(Normalization):
     normalized_shape, an int or a tuple.
 
     params, with elementwise_affine: "weight" and, unless bias is False, "bias", of that
-    shape. Both modes are one. Raises TypeError and ValueError for an input that does
-    not fit. Source: Ba, Kiros and Hinton, 2016.
+    shape. The mode changes nothing. Raises TypeError and ValueError for an input that
+    does not fit. Source: Ba, Kiros and Hinton, 2016.
     """
 
     def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True,
@@ -346,7 +466,7 @@ class LayerNorm(Normalization):
         return self.affine(normalized, view)
 
     def backward(self, dy):
-        return standardize_backward(self.affine_backward(dy), self.normalized,
+        return standardize_backward(self.affine_backward(dy), self.values,
                                     self.scale, self.axes)
 
 # %% ../book/normalization.ipynb #e8649277
@@ -363,31 +483,34 @@ class RMSNorm(LayerNorm):
         super().__init__(normalized_shape, eps, elementwise_affine, False, dtype=dtype)
 
     def forward(self, x):
-        self.axes, view = self.check(x)
+        axes, view = self.check(x)
         eps = float(np.finfo(x.dtype).eps) if self.eps is None else self.eps
-        self.scale = 1 / np.sqrt(_mean(x**2, self.axes) + eps)
+        size = _root_mean_square(x, axes)
+        self.axes, self.scale = (
+            axes, (1 / np.hypot(size, math.sqrt(eps))).astype(x.dtype))
         return self.affine(x * self.scale, view)
 
     def backward(self, dy):
         dy = self.affine_backward(dy)
-        return (self.scale  # eq. normalization-rms
-                * (dy - self.normalized * _mean(dy * self.normalized, self.axes)))
+        along = _mean(self.axes, dy, self.values).astype(dy.dtype)
+        return self.scale * (dy - self.values * along)  # eq. normalization-rms
 
 # %% ../book/normalization.ipynb #b1d10749
 class GroupNorm(Normalization):
     """Normalizes x (N, num_channels, ...) in each example over groups of neighbouring
     channels and over all positions.
 
-    params, with affine: "weight" and "bias" (num_channels,). Both modes are one. Raises
-    ValueError unless num_groups divides num_channels, and TypeError and ValueError for
-    an input that does not fit or has one value for each group and nothing else. Source:
-    Wu and He, 2018.
+    params, with affine: "weight" and, unless bias is False, "bias" (num_channels,).
+    The mode changes nothing. Raises ValueError unless num_groups divides num_channels,
+    and TypeError and ValueError for an input that does not fit or has one value for
+    each group and nothing else. Source: Wu and He, 2018.
     """
 
-    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, *,
+    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, *, bias=True,
                  dtype=np.float64):
-        super().__init__((num_channels,), eps, affine, affine, dtype)
-        if num_groups < 1 or num_channels % num_groups:
+        super().__init__((num_channels,), eps, affine, affine and bias, dtype)
+        if not isinstance(num_groups, Integral) or num_groups < 1 or (
+            num_channels % num_groups):
             raise ValueError(f"num_groups must divide num_channels, got {num_groups} "
                              f"and {num_channels}")
         self.num_groups, self.num_channels = num_groups, num_channels
@@ -410,7 +533,7 @@ class GroupNorm(Normalization):
 
     def backward(self, dy):
         dx = standardize_backward(self._grouped(self.affine_backward(dy)),
-                                  self._grouped(self.normalized), self.scale, (2,))
+                                  self._grouped(self.values), self.scale, (2,))
         return dx.reshape(dy.shape)
 
 # %% ../book/normalization.ipynb #9db160f1
@@ -419,21 +542,26 @@ class InstanceNorm1d(BatchNorm1d):
 
     Arguments as BatchNorm1d, with other defaults. With track_running_stats the running
     statistics move towards the examples' average, and evaluation uses them;
-    num_batches_tracked stays 0 and momentum=None stands for 0, as in PyTorch. Raises
-    ValueError for a single position. Without the axis of examples, which PyTorch lets
-    one leave out, it raises too. Source: Ulyanov et al., 2016.
+    num_batches_tracked stays 0 and momentum=None stands for 0, as in PyTorch; eps may
+    be 0. Raises ValueError for a single position, and without the axis of examples,
+    which PyTorch lets one leave out. Source: Ulyanov et al., 2016.
     """
 
     ranks, axes_before = (3,), ()
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=False,
-                 track_running_stats=False, *, dtype=np.float64):
+                 track_running_stats=False, *, bias=True, dtype=np.float64):
         super().__init__(num_features, eps, momentum, affine, track_running_stats,
-                         dtype=dtype)
+                         bias=bias, dtype=dtype)
+
+    def check_count(self, x, count):
+        if count == 1:
+            raise ValueError("an example's statistics need more than one value per "
+                             f"feature, got {x.shape}")
 
     def track(self, mean, var, count):
         if len(mean) and count:
-            mean, var = (_mean(value, (0,)).ravel()
+            mean, var = (value.mean(axis=0).ravel()
                          for value in (mean, var * (count / (count - 1))))
             self.remember(mean, var, self.momentum or 0.0)
 
@@ -453,10 +581,36 @@ class StackedBatchNorm(BatchNorm1d):
 
     def forward(self, x):
         check_array("x", x, (None, None, None))
+        y = super().forward(x.reshape(len(x), math.prod(x.shape[1:])))
         self.shape = x.shape
-        return super().forward(x.reshape(len(x), math.prod(x.shape[1:]))).reshape(
-            x.shape)
+        return y.reshape(x.shape)
 
     def backward(self, dy):
         check_array("dy", dy, self.shape)
-        return super().backward(dy.reshape(self.normalized.shape)).reshape(dy.shape)
+        return super().backward(dy.reshape(self.values.shape)).reshape(dy.shape)
+
+    @staticmethod
+    def stacked(layers):
+        """One layer for several BatchNorm1d, with copies of their state. Raises
+        ValueError if they differ in kind, size, settings or batches seen.
+        """
+        first, kinds = layers[0], {type(layer).__name__ for layer in layers}
+        settings = {(layer.num_features, layer.eps, layer.momentum, layer.training,
+                     *layer.params, *layer.buffers,
+                     int(layer.buffers.get("num_batches_tracked", 0)))
+                    for layer in layers} if kinds == {"BatchNorm1d"} else ()
+        if len(settings) != 1:
+            raise ValueError("expected BatchNorm1d layers that agree in all settings, "
+                             f"got {', '.join(sorted(kinds))}")
+        both = StackedBatchNorm(len(layers) * first.num_features, first.eps,
+                                first.momentum, "weight" in first.params,
+                                bool(first.buffers), bias="bias" in first.params)
+        states = [layer.params | layer.buffers for layer in layers]
+        if states[0]:
+            both.load_state({name: np.concatenate([state[name] for state in states])
+                             if value.ndim else value
+                             for name, value in states[0].items()})
+        return both.train() if first.training else both.eval()
+
+
+BatchNorm1d.stacked = StackedBatchNorm.stacked  # where experiments.stack looks for it

@@ -33,8 +33,22 @@ def _check_labels(y, n):
         raise ValueError(
             f"y must have the shape ({n},), a label for each row of x, got {y.shape}")
     if not (known := np.isin(y, (-1, 1))).all():
-        raise ValueError(f"every label must be -1 or 1, got {y[~known][0]}")
+        raise ValueError(f"every label must be -1 or 1, got {y[~known].tolist()[0]!r}")
     return y
+
+# %% ../book/perceptron.ipynb #fc14037c
+def _epoch(weight, bias, x, labels):
+    """Go through the examples once: change weight (D,) and bias (1,) at each mistake,
+    return the number of mistakes.
+    """
+    mistakes = 0
+    for example, label in zip(x, labels):
+        # eq. perceptron-rule; not a number is a mistake too
+        if not label * (weight @ example + bias[0]) > 0:
+            weight += label * example
+            bias += label
+            mistakes += 1
+    return mistakes
 
 # %% ../book/perceptron.ipynb #d35e30ea
 class Perceptron:
@@ -42,7 +56,8 @@ class Perceptron:
 
     params: "weight" (1, in_features) and "bias" (1,), zero at first, of `dtype`, as in
     torch.nn.Linear(in_features, 1). Raises ValueError if in_features is below 1,
-    TypeError for a dtype other than float32 and float64.
+    TypeError for a dtype other than float32 and float64. In float32 scale inputs near
+    1e20 or 1e-20 first: their products leave its range.
     """
 
     def __init__(self, in_features, *, dtype=np.float64):
@@ -50,29 +65,29 @@ class Perceptron:
             raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
         if operator.index(in_features) < 1:
             raise ValueError(f"in_features must be at least 1, got {in_features}")
-        self.params = {"weight": np.zeros((1, in_features), dtype),
-                       "bias": np.zeros(1, dtype)}
+        weight, bias = np.zeros((1, in_features), dtype), np.zeros(1, dtype)
+        self.params = {"weight": weight, "bias": bias}
 
     def forward(self, x):
         """Weighted sums, shape (N, 1), of x, shape (N, in_features)."""
-        weight, bias = self.params["weight"], self.params["bias"]
+        weight = self.params["weight"]
         _check_examples(x, weight.shape[1], weight.dtype)
-        return x @ weight.T + bias
+        return x @ weight.T + self.params["bias"]
 
     def predict(self, x):
-        """1 where the unit fires, z > 0, and -1 elsewhere: integers of shape (N,) for x
-        of shape (N, in_features).
-        """
-        return np.where(self.forward(x)[:, 0] > 0, 1, -1)
+        """1 where the unit fires, z > 0, else -1: shape (N,). ValueError for a NaN."""
+        z = self.forward(x)[:, 0]
+        if np.isnan(z).any():
+            raise ValueError("a weighted sum is not a number: are the weights finite?")
+        return np.where(z > 0, 1, -1)
 
     def fit(self, x, y, *, max_epochs=1000):
-        """Go through the examples in their order until an epoch is free of mistakes;
-        return the mistakes of each epoch.
+        """Go through the examples in their order, from the present parameters on, until
+        an epoch is free of mistakes; return the mistakes of each epoch.
 
-        x (N, in_features) has the weights' dtype, y (N,) the values -1 and 1. Goes on
-        from the present parameters. If the last number returned is not 0, max_epochs
-        came first. Raises TypeError for another dtype, ValueError for other shapes or
-        labels, examples that are not finite, none at all, or max_epochs below 1.
+        x (N, in_features) has the weights' dtype, y (N,) is -1 or 1. If the last number
+        is not 0, max_epochs came first. TypeError for another dtype, ValueError for
+        other shapes or labels, x not finite or empty, or max_epochs below 1.
         """
         weight, bias = self.params["weight"][0].copy(), self.params["bias"].copy()
         _check_examples(x, len(weight), weight.dtype)
@@ -81,13 +96,7 @@ class Perceptron:
             raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
         mistakes = []
         while len(mistakes) < max_epochs and 0 not in mistakes[-1:]:
-            mistakes.append(0)
-            for example, label in zip(x, labels):
-                # eq. perceptron-rule; not a number is a mistake too
-                if not label * (weight @ example + bias[0]) > 0:
-                    weight += label * example
-                    bias += label
-                    mistakes[-1] += 1
+            mistakes.append(_epoch(weight, bias, x, labels))
         self.params = {"weight": weight[None], "bias": bias}
         return mistakes
 

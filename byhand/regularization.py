@@ -34,8 +34,9 @@ def noisy_labels(y, fraction, rng, classes=10):
     from all classes.
 
     The share is exact, to rounding; one in `classes` of the redrawn labels comes out as
-    it was. Raises ValueError for a fraction outside [0, 1], TypeError for labels that
-    are no integers.
+    it was. Raises ValueError for a fraction outside [0, 1], for labels that are none of
+    the classes and for more classes than the labels' dtype can name, TypeError for
+    labels that are no integers.
     """
     y = np.array(y)
     if y.dtype.kind not in "iu" or y.ndim == 0:
@@ -43,26 +44,37 @@ def noisy_labels(y, fraction, rng, classes=10):
             f"y must be an array of integers, got {y.dtype} of the shape {y.shape}")
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction must lie in [0, 1], got {fraction}")
+    if not 1 <= operator.index(classes) <= np.iinfo(y.dtype).max + 1:
+        raise ValueError(f"{classes} classes do not fit into labels of {y.dtype}")
+    if y.size and not 0 <= y.min() <= y.max() < classes:
+        raise ValueError(f"labels must lie in 0 to {classes - 1}, got {y.min()} to "
+                         f"{y.max()}")
     chosen = np.argsort(rng.random(y.shape), axis=0)[: round(fraction * len(y))]
-    np.put_along_axis(y, chosen,
-                      rng.integers(classes, size=chosen.shape).astype(y.dtype), axis=0)
+    drawn = rng.integers(classes, size=chosen.shape).astype(y.dtype)
+    np.put_along_axis(y, chosen, drawn, axis=0)
     return y
 
 # %% ../book/regularization.ipynb #3ca52111
 def max_norm(weight, limit, axis=-1):
     """A copy of the weight in which every row that is longer than limit is scaled back
-    to it, as torch.renorm does.
+    to it.
 
     The length is the Euclidean one along axis: for (..., out, in) that of the weights
-    coming into each unit. Raises ValueError unless limit is positive (Srebro et al.,
-    2005; Srivastava et al., 2014, section 5.1).
+    coming into each unit; each row is first divided by its largest entry, so that no
+    square overflows or vanishes. (torch.renorm does not, and adds 1e-7 to the length.)
+    A row with NaN or infinity becomes NaN. Raises ValueError unless limit is
+    positive (Srebro et al., 2005; Srivastava et al., 2014, section 5.1).
     """
     check_array("weight", weight)
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}")
-    norm = np.sqrt((weight**2).sum(axis=axis, keepdims=True))
-    return (weight * np.where(norm > limit, float(limit) / (norm + 1e-7),
-                              1).astype(weight.dtype))
+    largest = np.abs(weight).max(axis=axis, keepdims=True, initial=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        unit = weight / np.where(largest > 0, largest, 1)
+        # of a row that is not 0: at least 1
+        norm = np.sqrt((unit**2).sum(axis=axis, keepdims=True))
+        scaled = unit * (float(limit) / np.maximum(norm, 1))
+        return np.where(norm * largest <= limit, weight, scaled)
 
 # %% ../book/regularization.ipynb #b32b3e22
 def soft_threshold(weight, amount):
@@ -74,7 +86,7 @@ def soft_threshold(weight, amount):
     check_array("weight", weight)
     if not amount >= 0:
         raise ValueError(f"amount must not be negative, got {amount}")
-    return weight - np.clip(weight, -float(amount), float(amount))
+    return np.asarray(weight - np.clip(weight, -float(amount), float(amount)))
 
 # %% ../book/regularization.ipynb #d6165e76
 class EarlyStopping:
@@ -85,22 +97,24 @@ class EarlyStopping:
     best_loss - min_delta for `patience` calls in a row. best_loss, best_step (the call,
     counted from 0) and best_state, a copy of the model's params and buffers, are those
     of the last improvement; restore(model) loads that state. NaN is no improvement.
-    Raises ValueError for patience below 1, a negative min_delta, or nothing to restore.
+    Raises ValueError for patience below 1, a min_delta that is negative or infinite, or
+    nothing to restore.
     """
 
     def __init__(self, patience, min_delta=0.0):
-        if not patience >= 1 or not min_delta >= 0:
-            raise ValueError("patience must be at least 1 and min_delta at least 0, "
-                             f"got {patience} and {min_delta}")
+        if not patience >= 1 or not 0 <= min_delta < math.inf:
+            raise ValueError("patience must be at least 1 and min_delta at least 0 and "
+                             f"finite, got {patience} and {min_delta}")
         self.patience, self.min_delta = patience, min_delta
         self.best_loss, self.best_step, self.best_state, self.steps = (
             math.inf, None, None, 0)
 
     def step(self, loss, model=None):
         if loss < self.best_loss - self.min_delta:
-            self.best_loss, self.best_step = float(loss), self.steps
-            self.best_state = (None if model is None
-                               else copy.deepcopy(model.params | model.buffers))
+            state = (None if model is None
+                     else copy.deepcopy(model.params | model.buffers))
+            self.best_loss, self.best_step, self.best_state = (
+                float(loss), self.steps, state)
         self.steps += 1
         return (self.steps - (0 if self.best_step is None else self.best_step + 1)
                 >= self.patience)
@@ -116,8 +130,9 @@ class Dropout(Layer):
     p; in evaluation the identity.
 
     x and y have one shape and dtype. rng: a np.random.Generator for the masks; `mask`
-    is the last one drawn, True where an entry is kept. Raises ValueError for p outside
-    [0, 1], TypeError for an input that is no float array (Srivastava et al., 2014).
+    is the last one drawn, True where an entry is kept. An infinity or NaN that is
+    dropped is NaN, as in PyTorch. Raises ValueError for p outside [0, 1], TypeError for
+    an input that is no float array (Srivastava et al., 2014).
     """
 
     def __init__(self, p=0.5, *, rng):
@@ -131,18 +146,19 @@ class Dropout(Layer):
 
     def forward(self, x):
         check_array("x", x)
-        self.shape, self.dtype, self.factor = x.shape, x.dtype, None
-        if not self.training:
-            return x
-        self.mask = self.rng.random(self.mask_shape(x)) >= self.p
-        self.factor = (
-            self.mask.astype(x.dtype) * (1 / (1 - self.p) if self.p < 1 else 0.0))
-        return x * self.factor  # eq. regularization-dropout
+        factor = None
+        if self.training:
+            self.mask = self.rng.random(self.mask_shape(x)) >= self.p
+            scale = 1 / (1 - self.p) if self.p < 1 else 0.0
+            factor = self.mask.astype(x.dtype) * scale
+        self.shape, self.dtype, self.factor = x.shape, x.dtype, factor
+        # eq. regularization-dropout; NumPy makes a scalar of an array without axes
+        return np.asarray(x if factor is None else x * factor)
 
     def backward(self, dy):
         check_array("dy", dy, self.shape, self.dtype)
         # eq. regularization-dropout-grad
-        return dy if self.factor is None else dy * self.factor
+        return np.asarray(dy if self.factor is None else dy * self.factor)
 
 # %% ../book/regularization.ipynb #3efd765b
 class DropConnect(Linear):
@@ -169,8 +185,8 @@ class DropConnect(Linear):
         if not self.training:
             return y
         self.mask = self.rng.random((len(x), *self.params["weight"].shape)) >= self.p
-        self.factor = (
-            self.mask.astype(x.dtype) * (1 / (1 - self.p) if self.p < 1 else 0.0))
+        scale = 1 / (1 - self.p) if self.p < 1 else 0.0
+        self.factor = self.mask.astype(x.dtype) * scale
         # eq. regularization-dropconnect
         y = ((self.factor * self.params["weight"]) @ x[:, :, None])[:, :, 0]
         return y + self.params["bias"] if "bias" in self.params else y
@@ -179,8 +195,8 @@ class DropConnect(Linear):
         dx = super().backward(dy)
         if self.factor is None:
             return dx
-        self.grads["weight"] = (dy[:, :,
-                                   None] * self.x[:, None] * self.factor).sum(axis=0)
+        each = dy[:, :, None] * self.x[:, None] * self.factor
+        self.grads["weight"] = each.sum(axis=0)
         return (dy[:, None] @ (self.factor * self.params["weight"]))[:, 0]
 
     def moments(self, x):
@@ -202,7 +218,7 @@ class StochasticDepth(Dropout):
     x (N, ...); `mask` has the shape (N, 1, ...) or (1, 1, ...). As
     torchvision.ops.StochasticDepth; the paper (Huang et al., 2016) multiplies by the
     survival probability 1 - p in evaluation instead. Raises ValueError for another
-    mode; the rest as in Dropout.
+    mode, or an x without examples' axis; the rest as in Dropout.
     """
 
     def __init__(self, p, mode="row", *, rng):
@@ -212,6 +228,8 @@ class StochasticDepth(Dropout):
         self.mode = mode
 
     def mask_shape(self, x):
+        if x.ndim == 0:
+            raise ValueError("x must have the shape (N, ...), got ()")
         return (len(x) if self.mode == "row" else 1,) + (1,) * (x.ndim - 1)
 
 # %% ../book/regularization.ipynb #98433ba7
@@ -231,8 +249,15 @@ def pooling_starts(n_in, n_out, kernel_size, u):
 
     a = (n_in - kernel_size) / (n_out - 1); u is an array of numbers in [0, 1); returns
     integers (*u.shape, n_out). In the arithmetic of u's dtype, as in PyTorch (after
-    Graham, 2014, section 2).
+    Graham, 2014, section 2). Raises ValueError for windows that do not fit, or u
+    outside [0, 1).
     """
+    check_array("u", u)
+    if not 1 <= n_out <= n_in - kernel_size + 1 or kernel_size < 1:
+        raise ValueError(f"{n_out} windows of {kernel_size} do not fit into {n_in}: "
+                         "windows + kernel_size - 1 must not exceed it")
+    if not np.all((u >= 0) & (u < 1)):
+        raise ValueError(f"u must lie in [0, 1), got {u.min()} to {u.max()}")
     starts = np.full((*u.shape, n_out), n_in - kernel_size)
     if n_out > 1:
         a = u.dtype.type(n_in - kernel_size) / u.dtype.type(n_out - 1)
@@ -241,7 +266,7 @@ def pooling_starts(n_in, n_out, kernel_size, u):
         starts[..., :-1] = np.floor((i + u[..., None]) * a) - np.floor(u * a)[..., None]
     return starts
 
-
+# %% ../book/regularization.ipynb #c3d5a1b7
 def _window_places(top, left, kernel_size, width):
     """Places of the windows' entries in images of this width, flattened: (N, C, oH *
     oW, kH * kW).
@@ -249,7 +274,8 @@ def _window_places(top, left, kernel_size, width):
     rows, columns = (start[..., None] + np.arange(k)
                      for start, k in zip((top, left), kernel_size))
     places = rows[:, :, :, None, :, None] * width + columns[:, :, None, :, None, :]
-    return places.reshape(*top.shape[:2], top.shape[2] * left.shape[2], -1)
+    return places.reshape(*top.shape[:2], top.shape[2] * left.shape[2],
+                          math.prod(kernel_size))
 
 
 def _draw_windows(x, sizes, kernel_size, regions, rng):
@@ -262,8 +288,8 @@ def _draw_windows(x, sizes, kernel_size, regions, rng):
               for n, size, k, i in zip(x.shape[2:], sizes, kernel_size, (1, 0))]
     if regions == "pseudorandom":
         return u, starts
-    steps = [rng.permuted(np.diff(start), axis=-1) for start in starts]
-    starts = [np.insert(np.cumsum(step, axis=-1), 0, 0, axis=-1) for step in steps]
+    starts = [np.concatenate([start[..., :1], start[..., :1] + np.cumsum(
+        rng.permuted(np.diff(start), axis=-1), axis=-1)], axis=-1) for start in starts]
     return np.concatenate(starts, axis=-1), starts
 
 # %% ../book/regularization.ipynb #1942ca1d
@@ -289,40 +315,32 @@ class FractionalMaxPool2d(Layer):
             raise ValueError(
                 f'regions must be "pseudorandom" or "random", got {regions!r}')
         self.kernel_size = _pair("kernel_size", kernel_size, operator.index)
-        self.output_size = (None if output_size is None
-                            else _pair("output_size", output_size, operator.index))
-        self.output_ratio = (None if output_ratio is None
-                             else _pair("output_ratio", output_ratio, float))
-        if self.output_ratio and not all(0 < ratio < 1 for ratio in self.output_ratio):
-            raise ValueError(
-                f"output_ratio must lie between 0 and 1, got {output_ratio}")
+        self.by_ratio = output_size is None
+        self.output = (_pair("output_ratio", output_ratio, float) if self.by_ratio
+                       else _pair("output_size", output_size, operator.index))
+        if self.by_ratio and not all(0 < ratio < 1 for ratio in self.output):
+            raise ValueError(f"output_ratio must be between 0 and 1, got {self.output}")
         self.regions, self.rng = regions, rng
 
     def forward(self, x):
         check_array("x", x, (None, None, None, None))
-        n, c, height, width = self.shape = x.shape
-        self.dtype = x.dtype
-        self.sizes = sizes = (self.output_size or tuple(
-            int(n * ratio) for n, ratio in zip(x.shape[2:], self.output_ratio)))
-        if any(size < 1 or k < 1 or k + size - 1 > length
-               for size, k, length in zip(sizes, self.kernel_size, x.shape[2:])):
-            raise ValueError(f"{sizes} windows of {self.kernel_size} do not fit into "
-                             f"{x.shape[2:]}: windows + kernel_size - 1 must not "
-                             "exceed it")
-        self.mask, starts = _draw_windows(x, sizes, self.kernel_size, self.regions,
-                                          self.rng)
-        places = _window_places(*starts, self.kernel_size, width)
-        windows = np.take_along_axis(x.reshape(n, c, 1, height * width), places, axis=3)
+        sizes = tuple(int(n * size) if self.by_ratio else size
+                      for n, size in zip(x.shape[2:], self.output))
+        mask, starts = _draw_windows(x, sizes, self.kernel_size, self.regions, self.rng)
+        places = _window_places(*starts, self.kernel_size, x.shape[3])
+        flat = x.reshape(*x.shape[:2], 1, math.prod(x.shape[2:]))
+        windows = np.take_along_axis(flat, places, axis=3)
         best = windows.argmax(axis=3, keepdims=True)
-        self.places = np.take_along_axis(places, best, axis=3)[..., 0]
-        return np.take_along_axis(windows, best, axis=3).reshape(n, c, *sizes)
+        self.mask, self.dtype, self.shape = mask, x.dtype, x.shape
+        self.places = np.take_along_axis(places, best, axis=3).reshape(
+            *x.shape[:2], *sizes)
+        return np.take_along_axis(windows, best, axis=3).reshape(self.places.shape)
 
     def backward(self, dy):
-        n, c, height, width = self.shape
-        check_array("dy", dy, (n, c, *self.sizes), self.dtype)
-        flat = (np.arange(n * c)[:, None] * (height * width)
-                + self.places.reshape(n * c, -1)).ravel()
-        dx = np.bincount(flat, weights=dy.ravel(), minlength=n * c * height * width)
+        check_array("dy", dy, self.places.shape, self.dtype)
+        n, size = math.prod(self.shape[:2]), math.prod(self.shape[2:])
+        flat = np.arange(n).reshape(*self.shape[:2], 1, 1) * size + self.places
+        dx = np.bincount(flat.ravel(), weights=dy.ravel(), minlength=n * size)
         return dx.astype(dy.dtype).reshape(self.shape)
 
 # %% ../book/regularization.ipynb #dfc70562
@@ -347,7 +365,7 @@ class GaussianNoise(Layer):
         if not self.training:
             return x
         self.mask = (self.std * self.rng.normal(size=x.shape)).astype(x.dtype)
-        return x + self.mask
+        return np.asarray(x + self.mask)
 
     def backward(self, dy):
         check_array("dy", dy, self.shape, self.dtype)
@@ -360,13 +378,27 @@ def calibration_error(probabilities, target, bins=15):
 
     probabilities (N, C), a row the prediction for one example; target (N,) class
     indices. Returns a float in [0, 1]. Raises ValueError for shapes that do not fit, no
-    examples, or bins below 1 (Guo et al., 2017, equation 3).
+    examples, bins below 1, rows that are no probabilities (logits, for example), and
+    targets that are no class; TypeError for targets that are no integers (Guo et al.,
+    2017, equation 3).
     """
     check_array("probabilities", probabilities, (None, None))
     target = np.asarray(target)
-    if target.shape != probabilities.shape[:1] or len(target) == 0 or bins < 1:
+    shape, bins = probabilities.shape, operator.index(bins)
+    if target.shape != shape[:1] or 0 in shape or bins < 1:
         raise ValueError("expected N > 0 targets for N rows and bins of at least 1, "
-                         f"got {target.shape} for {probabilities.shape} and {bins}")
+                         f"got {target.shape} for {shape} and {bins}")
+    if not np.all((probabilities >= 0) & (probabilities <= 1)) or not np.allclose(
+            probabilities.sum(axis=1), 1, rtol=0, atol=1e-3):
+        raise ValueError("each row must hold probabilities that sum to 1, got sums of "
+                         f"{probabilities.sum(axis=1).min():.3g} to "
+                         f"{probabilities.sum(axis=1).max():.3g}; logits need softmax")
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"target must hold integer class indices, got {target.dtype}")
+    last = shape[1] - 1
+    if target.min() < 0 or target.max() > last:
+        raise ValueError(f"class indices must lie in 0 to {last}, got {target.min()} "
+                         f"to {target.max()}")
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == target
     # bin b is (b / bins, (b + 1) / bins]
@@ -385,7 +417,7 @@ def _check_images(images):
 
 def _each(name, value, images, dtype):
     """value, one number or one for each image, as an array (N,); ValueError for another
-    shape.
+    shape, NaN or infinity.
     """
     if np.shape(value) not in ((), (len(images),)):
         raise ValueError(f"{name} must be a number or have the shape ({len(images)},), "
@@ -393,6 +425,8 @@ def _each(name, value, images, dtype):
     array = np.broadcast_to(np.asarray(value), (len(images),))
     if np.issubdtype(dtype, np.integer) and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an integer, got {array.dtype}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {value}")
     return array.astype(dtype)
 
 
@@ -402,11 +436,11 @@ def _take(images, rows, columns):
     """
     height, width = images.shape[-2:]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    places = np.where(inside, rows * width + columns, 0).reshape(len(images), 1, -1)
-    taken = np.take_along_axis(images.reshape(len(images), -1, height * width), places,
-                               axis=2)
-    return (taken * inside.reshape(len(images), 1,
-                                   -1)).reshape(*images.shape[:-2], *rows.shape[1:])
+    inside = inside.reshape(len(images), 1, math.prod(rows.shape[1:]))
+    places = np.where(inside, (rows * width + columns).reshape(inside.shape), 0)
+    flat = images.reshape(len(images), math.prod(images.shape[1:-2]), height * width)
+    taken = np.where(inside, np.take_along_axis(flat, places, axis=2), 0)
+    return taken.reshape(*images.shape[:-2], *rows.shape[1:])
 
 # %% ../book/regularization.ipynb #cd064243
 def shift(images, dy, dx):
@@ -448,7 +482,9 @@ def rotate(images, degrees):
 
 # %% ../book/regularization.ipynb #780b07c8
 def flip(images, axis=-1):
-    """images (N, ..., H, W) with left and right exchanged; with axis=-2 top and bottom."""
+    """images (N, ..., H, W) with left and right exchanged; with axis=-2 top and
+    bottom.
+    """
     _check_images(images)
     if axis not in (-1, -2):
         raise ValueError(f"axis must be -1 or -2, got {axis}")
@@ -470,10 +506,11 @@ def crop(images, size, rng, padding=0):
     """A window of size x size pixels (or (height, width)) at a random place of each of
     images (N, ..., H, W), zeros added around them.
 
-    Raises ValueError for a window that does not fit.
+    Raises ValueError for a window that does not fit, TypeError for sizes or a padding
+    that are not whole.
     """
     _check_images(images)
-    size = _pair("size", size, operator.index)
+    size, padding = _pair("size", size, operator.index), operator.index(padding)
     room = [n + 2 * padding - k for n, k in zip(images.shape[-2:], size)]
     if min(room) < 0 or min(size) < 1 or padding < 0:
         raise ValueError(f"windows of {size} do not fit into images "
@@ -488,9 +525,11 @@ def cutout(images, size, rng):
     the image, set to 0 (DeVries and Taylor, 2017).
 
     Near an edge a part of the square lies outside. Raises ValueError for a size below
-    1.
+    1, or images without pixels.
     """
     _check_images(images)
+    if 0 in images.shape[-2:]:
+        raise ValueError(f"images must have pixels, got the shape {images.shape}")
     if operator.index(size) < 1:
         raise ValueError(f"size must be at least 1, got {size}")
     top, left = (rng.integers(n, size=(len(images), 1, 1)) - size // 2
@@ -498,8 +537,8 @@ def cutout(images, size, rng):
     rows, columns = np.indices(images.shape[-2:])
     hit = ((rows >= top) & (rows < top + size) & (columns >= left)
            & (columns < left + size))
-    return (images * ~hit.reshape(len(images), *[1] * (images.ndim - 3),
-                                  *images.shape[-2:]))
+    hit = hit.reshape(len(images), *[1] * (images.ndim - 3), *images.shape[-2:])
+    return np.where(hit, 0, images)
 
 
 def mixup(x, target, alpha, rng):
@@ -507,13 +546,13 @@ def mixup(x, target, alpha, rng):
     for each from Beta(alpha, alpha) (Zhang et al., 2018).
 
     x (N, ...) and target (N, ...), class probabilities, are float arrays. Returns both.
-    Raises ValueError for alpha of 0 or less, or other lengths.
+    Raises ValueError for an alpha that is not positive and finite, or other lengths.
     """
     check_array("x", x)
     check_array("target", target)
-    if len(x) != len(target) or not alpha > 0:
-        raise ValueError("x and target must have one length and alpha be positive, got "
-                         f"{len(x)}, {len(target)} and {alpha}")
+    if not x.ndim or x.shape[:1] != target.shape[:1] or not 0 < alpha < math.inf:
+        raise ValueError("x and target must have one length and alpha be positive and "
+                         f"finite, got {x.shape}, {target.shape} and {alpha}")
     share, other = rng.beta(alpha, alpha, len(x)), rng.permutation(len(x))
     first, second = (share.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
                      for values in (x, target))

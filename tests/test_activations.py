@@ -2,6 +2,7 @@
 bad input.
 """
 
+import mpmath as mp
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import byhand.activations
+from byhand import backprop
 from byhand.activations import (CELU, ELU, GELU, GLU, SELU, Elementwise, Hardswish,
                                 LeakyReLU, Maxout, Mish, PReLU, SiLU,
                                 Softplus, Softsign, SwiGLU, Swish, Tanh)
@@ -103,7 +105,10 @@ def test_several_inputs(n, m, k, seed):
     check_layer(Maxout(k), lambda t: t.unflatten(1, (m, k)).max(dim=2).values, x,
                 device="cpu")
     x = np.random.default_rng(seed).normal(scale=3, size=(2 * n, 2 * m, 2 * k))
-    for dim in (0, 1, -1):
+    for kind in (GLU, SwiGLU):  # along axis 0 no other batch has the same outputs
+        assert np.array_equal(kind(0).forward(x),
+                              kind(1).forward(x.swapaxes(0, 1)).swapaxes(0, 1))
+    for dim in (1, -1):
         check_layer(GLU(dim), torch.nn.GLU(dim), x, device="cpu", numerical=False)
         check_layer(SwiGLU(dim), lambda t, d=dim: torch.nn.functional.silu(
             t.chunk(2, d)[0]) * t.chunk(2, d)[1], x, device="cpu", numerical=False)
@@ -157,6 +162,10 @@ def test_what_is_refused(layer):
         (lambda: GELU("erf"), "approximate"),
         (lambda: PReLU(0), "num_parameters"),
         (lambda: Maxout(0), "pieces"),
+        (lambda: Maxout(1.5), "pieces must be an integer of at least 1, got 1.5"),
+        (lambda: PReLU(1.5), "num_parameters must be an integer"),
+        (lambda: Maxout(2).forward(np.ones((4, 3, 2))),
+         r"shape \(N, D\) with D a multiple of 2, got \(4, 3, 2\)"),
         (lambda: PReLU(3).forward(np.ones((2, 4))), r"shape \(N, 3, ...\)"),
         (lambda: PReLU(3).forward(np.ones(3)), r"shape \(N, 3, ...\)"),
         (lambda: Maxout(2).forward(np.ones((2, 3))), "multiple of 2"),
@@ -184,3 +193,111 @@ def test_the_base_needs_only_value_and_slope():
 
     check_layer(Square(), torch.square, np.random.default_rng(0).normal(size=(3, 2)),
                 device="cpu")
+
+
+# Kinds of faults
+
+EXACT = {
+    "Sigmoid": lambda x: 1 / (1 + mp.exp(-x)),
+    "Tanh": mp.tanh,
+    "Softsign": lambda x: x / (1 + abs(x)),
+    "ELU": lambda x: x if x > 0 else mp.expm1(x),
+    "CELU": lambda x: x if x > 0 else mp.expm1(x),
+    "Softplus": lambda x: x if x > 20 else mp.log1p(mp.exp(x)),
+    "SiLU": lambda x: x / (1 + mp.exp(-x)),
+    "GELU": lambda x: x * mp.ncdf(x),
+    "tanh": lambda x: x / (1 + mp.exp(-mp.sqrt(8 / mp.pi) * (
+        x + mp.mpf(0.044715) * x**3))),
+    "Mish": lambda x: x * mp.tanh(mp.log1p(mp.exp(x))),
+}
+GRID = [sign * size
+        for size in (1e-10, 1e-5, 0.01, 0.5, 1.0, 3.0, 8.0, 19.0, 36.0, 45.0)
+        for sign in (1, -1)]
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_each_entry_by_itself(name):
+    """Errors relative to the largest entry say nothing about the small ones."""
+    layer = (GELU("tanh") if name == "tanh" else backprop.Sigmoid() if name == "Sigmoid"
+             else getattr(byhand.activations, name)())
+    with mp.workdps(40):
+        expected = np.array([float(EXACT[name](mp.mpf(x))) for x in GRID])
+        slopes = np.array([float(mp.diff(EXACT[name], mp.mpf(x), h=mp.mpf("1e-20")))
+                           for x in GRID])
+    for dtype in (np.float64, np.float32):
+        # the exponent's rounding, times the exponent, is the value's
+        limit = (600 if name in ("GELU", "tanh") else 60) * np.finfo(dtype).eps
+        x = np.array(GRID, dtype)
+        inside = np.abs(expected) > 1e3 * np.finfo(dtype).tiny
+        y = layer.forward(x)
+        keep = inside & (np.array(GRID) == x) if dtype == np.float32 else inside
+        np.testing.assert_allclose(y[keep], expected[keep], rtol=limit)
+        assert np.abs(layer.backward(np.ones_like(x)) - slopes).max() < 1e3 * limit
+
+
+ONE_INPUT = [Tanh(), Softsign(), LeakyReLU(), ELU(), CELU(), SELU(), Softplus(), SiLU(),
+             Swish(100.0), GELU(), GELU("tanh"), Mish(), Hardswish(), PReLU()]
+
+
+@pytest.mark.parametrize("layer", ONE_INPUT, ids=lambda layer: type(layer).__name__)
+def test_arrays_without_axes_stay_arrays(layer):
+    dtypes = (np.float64,) if isinstance(layer, PReLU) else (np.float64, np.float32)
+    for dtype in dtypes:
+        x = np.array(-2.0, dtype)
+        y = layer.forward(x)
+        dx = layer.backward(np.array(1.0, dtype))
+        for found in (y, dx):
+            assert isinstance(found, np.ndarray)
+            assert found.shape == () and found.dtype == dtype
+        assert layer.forward(x[None]) == y
+        if not isinstance(layer, PReLU):
+            twice = backprop.Sequential(layer, Tanh())
+            assert twice.forward(x).shape == twice.backward(x).shape == ()
+
+
+@pytest.mark.parametrize("layer", ONE_INPUT, ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("size", [1e20, 1e38, 1e300])
+def test_large_finite_inputs(layer, size):
+    """No overflow on the way to a value and a slope that are finite."""
+    dtype = np.float32 if size < 1e39 and not isinstance(layer, PReLU) else np.float64
+    x = np.array([size, -size], dtype)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        y = layer.forward(x)
+        dx = layer.backward(np.ones_like(x))
+    assert np.isfinite(y).all() and np.isfinite(dx).all()
+    if not isinstance(layer, (Tanh, Softsign, SELU)):
+        assert abs(y[0] / x[0] - 1) < 1e-6 and abs(dx[0] - 1) < 1e-6
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+def test_a_refused_forward_leaves_the_last_one_valid(layer):
+    x = np.random.default_rng(0).normal(size=(4, 2))
+    y = layer.forward(x)
+    dx = layer.backward(y)
+    for wrong in (np.ones((2, 3), int), np.float64(1.0)):
+        with pytest.raises(TypeError):
+            layer.forward(wrong)
+    with pytest.raises((TypeError, ValueError)):
+        layer.forward(np.ones(3, np.float16))
+    assert np.array_equal(layer.backward(y), dx)
+    empty = layer.forward(np.ones((0, 6)))
+    assert layer.backward(empty).shape == (0, 6)
+
+
+def test_gated_units_do_not_overflow_where_the_gate_is_shut():
+    x = np.array([[1e38, -200.0]], np.float32)
+    glu = GLU()
+    assert glu.forward(x) == 0
+    assert np.isfinite(glu.backward(np.full((1, 1), 100, np.float32))).all()
+
+
+@pytest.mark.parametrize("make", [GLU, SwiGLU])
+def test_dim_must_be_an_integer(make):
+    for dim in (0.5, "1"):
+        with pytest.raises(TypeError, match="dim must be an integer"):
+            make(dim).forward(np.ones((2, 2)))
+
+
+def test_prelu_has_float_parameters():
+    with pytest.raises(TypeError, match="dtype must be float32 or float64"):
+        PReLU(dtype=int)

@@ -118,11 +118,11 @@ class Broken(Linear):
     ["fault", "message"],
     {
         "float64 inside": "output in float32 has the wrong dtype",
-        "remembers its first input": "output in float64 differs",
+        "remembers its first input": r"output in float64 \(times 1e-08\) differs",
         "changes its input": "changes what it is given",
         "changes dy": "changes what it is given",
         "updates its parameters": "changes what it is given",
-        "adds to its gradients": "weight.grad in float64 differs",
+        "adds to its gradients": "spoils weight.grad when .* adds to the first",
         "no bias gradient": "do not fit the parameters",
         "misspelt gradient": "do not fit the parameters",
         "a list":
@@ -243,11 +243,13 @@ def test_what_the_numerical_column_is_worth_is_said():
     """
     row = checks.compare("x", np.array([1e-3]), np.array([1e-3]), np.float64, 1e-6,
                       method="numerical", scale=1.0)
-    assert (row["limit"] == pytest.approx(1e-3)
-            and "yes, within 1e-03" in repr(checks.Report("a", "b", "cpu", [row])))
-    with pytest.raises(checks.CheckFailed):
-        checks.compare("x", np.array([1.002e-3]), np.array([1e-3]), np.float64, 1e-6,
-                    method="numerical", scale=1.0)
+    page = checks.Report("a", "b", "cpu", [row])._repr_html_()
+    assert row["limit"] == pytest.approx(1e-3) and "small ones 1e-0" in page
+    row = checks.compare("x", np.array([1.002e-3]), np.array([1e-3]), np.float64, 1e-6,
+                         method="numerical", scale=1.0)
+    assert not row["agrees"]
+    with pytest.raises(checks.CheckFailed, match="x numerical in float64 differs"):
+        checks.Report("a", "b", "cpu", [row]).show()
 
 
 def test_a_lost_step_is_an_error():
@@ -262,10 +264,20 @@ def test_catches_wants_a_failed_check():
     def crashes(thing):
         raise IndexError("not a check's failure")
 
+    def complains(thing):
+        raise AssertionError("the dtype is wrong")
+
     with pytest.raises(AssertionError, match="passes accepts"):
-        checks.catches(passes, ReLU())
+        checks.catches(passes, ReLU(), match="x")
     with pytest.raises(IndexError):
-        checks.catches(crashes, ReLU())
+        checks.catches(crashes, ReLU(), match="x")
+    with pytest.raises(AssertionError, match="not for the reason 'gradient'"):
+        checks.catches(complains, ReLU(), match="gradient")
+    with pytest.raises(ValueError, match="empty"):
+        checks.catches(complains, ReLU(), match="")
+    with pytest.raises(TypeError):
+        checks.catches(complains, ReLU())
+    checks.catches(complains, ReLU(), match="dtype")
 
 
 @pytest.mark.parametrize("device", ["mps", "gpu", None])

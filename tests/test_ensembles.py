@@ -5,6 +5,7 @@ is refused.
 import copy
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from byhand.backprop import Linear, ReLU, Sequential
 from byhand.ensembles import (
     AveragedModel,
+    BiasVarianceCovariance,
     ambiguity,
     bias_variance_covariance,
     bootstrap,
@@ -24,9 +26,9 @@ from byhand.ensembles import (
     monte_carlo,
     update_bn,
 )
-from byhand.initialization import stack
 from byhand.checks import relative_error, tolerance
-from byhand.normalization import BatchNorm1d
+from byhand.experiments import stack
+from byhand.normalization import BatchNorm1d, InstanceNorm1d
 from byhand.regularization import Dropout
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +42,7 @@ scales = st.sampled_from([1e-4, 1.0, 30.0, 1e4])
 
 def close(ours, theirs, terms=64):
     dtype = np.asarray(ours).dtype
-    assert relative_error(ours, theirs) < tolerance(dtype, terms)
+    assert relative_error(ours, theirs) <= tolerance(dtype, terms)
 
 
 @given(seeds, st.integers(2, 6), st.lists(sizes, max_size=3), scales)
@@ -164,8 +166,9 @@ def test_averaged_models(seed, dtype, steps, decay, use_buffers):
         if update:
             update_bn(iter(batches), ours)
             swa_utils.update_bn([torch.tensor(b) for b in batches], theirs)
-        mine = ours.module.params | ours.module.buffers
-        for name, value in theirs.module.state_dict().items():
+        mine = ours.params | ours.buffers
+        assert mine.keys() == theirs.state_dict().keys()
+        for name, value in theirs.state_dict().items():
             # PyTorch averages the counter too
             if not (use_buffers and "tracked" in name):
                 assert mine[name].dtype == value.numpy().dtype
@@ -246,11 +249,24 @@ def test_a_bootstrap_sample_repeats():
         (lambda: disagreement(np.zeros((2, 3))), TypeError, "integers"),
         (lambda: disagreement(np.zeros((1, 3), int)), ValueError, "at least 2"),
         (lambda: doubt(np.full((2, 3), 1.5)), ValueError, "lie in"),
+        (lambda: doubt(np.full((2, 3), 1.0)), ValueError, "add up to 1"),
+        (lambda: doubt(np.zeros((2, 3, 0))), ValueError, "add up to 1"),
         (lambda: doubt(np.full((2, 3), np.nan)), ValueError, "lie in"),
         (lambda: doubt(np.zeros(3)), ValueError, "shape"),
         (lambda: bootstrap(0, np.random.default_rng(0)), ValueError, "at least 1"),
+        (lambda: bootstrap(2.5, np.random.default_rng(0)), TypeError, "integer"),
+        (lambda: bootstrap(2, np.random.default_rng(0), 1.5), TypeError, "integer"),
+        (lambda: bootstrap(2, np.random.default_rng(0), -1), ValueError, "columns at"),
+        (lambda: BiasVarianceCovariance(1.0, 1.0, 0.5).error(0), ValueError, "m must"),
+        (lambda: BiasVarianceCovariance(1.0, 1.0, 0.5).error(math.nan), ValueError,
+         "m must"),
+        (lambda: AveragedModel(Dropout(rng=np.random.default_rng(0)), 0.9), TypeError,
+         "get_ema_avg_fn"),
         (lambda: get_ema_avg_fn(1.1), ValueError, "decay"),
         (lambda: get_ema_avg_fn(math.nan), ValueError, "decay"),
+        (lambda: update_bn([np.zeros((3, 4)), np.zeros((0, 4))],
+                           networks("float64", np.random.default_rng(0))[0]),
+         ValueError, "batch 2 is empty"),
         (lambda: update_bn([], networks("float64", np.random.default_rng(0))[0]),
          ValueError, "batch"),
         (lambda: monte_carlo(networks("float64", np.random.default_rng(0))[0],
@@ -279,3 +295,164 @@ def test_an_average_refuses_another_network():
         average.update_parameters(Linear(2, 3, rng=r))
     stacked = AveragedModel(stack([Sequential(Linear(2, 3, rng=r)) for _ in range(4)]))
     assert stacked.forward(np.zeros((5, 4, 2))).shape == (5, 4, 3)
+
+
+@given(seeds, dtypes, st.sampled_from([1e-200, 1e-30, 1.0, 1e30, 1e200]))
+def test_a_correlation_has_no_unit(seed, dtype, unit):
+    if dtype == "float32" and not 1e-31 < unit < 1e31:
+        return
+    r = np.random.default_rng(seed)
+    predictions, target = r.normal(size=(4, 9)), r.normal(size=9)
+    expected = error_correlation(predictions, target)
+    found = error_correlation((unit * predictions).astype(dtype),
+                              (unit * target).astype(dtype))
+    assert found == pytest.approx(expected, abs=1e-5 if dtype == "float32" else 1e-12)
+
+
+def test_float32_squares_are_summed_in_float64():
+    # 1 + 1e-4 n, squared and averaged in float32, would lose the fifth digit
+    predictions = np.full((2, 10**6), 1e-4, np.float32)
+    predictions[0] += 3e3
+    found = ambiguity(predictions, np.zeros(10**6, np.float32))
+    exact = predictions.astype(np.float64)
+    assert found.mean_error == np.mean(exact**2)
+    assert found.ensemble_error == np.mean(exact.mean(axis=0) ** 2)
+
+
+@pytest.mark.parametrize("how", ["probabilities", "logits", "votes"])
+def test_a_member_that_answers_nan_has_no_answer(how):
+    z = np.array([[[np.nan, 1.0, 5.0], [1.0, 2.0, 3.0]], [[3.0, 1.0, 0.0]] * 2])
+    found = combine(z, how)
+    assert np.isnan(found[0]).all() and np.isfinite(found[1]).all()
+
+
+def test_the_doubt_on_one_example_is_an_array_without_axes():
+    for part in doubt(np.array([[0.0, 1.0], [0.5, 0.5]])):
+        assert isinstance(part, np.ndarray) and part.shape == ()
+
+
+def test_large_logits_do_not_overflow():
+    z = np.array([[3e38, 0.0], [3e38, -1.0]], np.float32)
+    assert combine(z, "logits").tolist() == [1.0, 0.0]
+    assert combine(z, "votes").tolist() == [1.0, 0.0]
+
+
+def test_an_average_is_a_model_like_any_other():
+    model, _ = networks("float64", np.random.default_rng(0))
+    x = np.random.default_rng(1).normal(size=(7, 4))
+    average = AveragedModel(model.eval(), get_ema_avg_fn(0.9))
+    assert not average.training and not average.module.training
+    average.update_parameters(model)
+    np.testing.assert_array_equal(average.forward(x), model.forward(x))
+    average.train()
+    average.forward(x)
+    dx = average.backward(np.ones((7, 3)))
+    model.train().forward(x)
+    np.testing.assert_array_equal(dx, model.backward(np.ones((7, 3))))
+    assert average.grads.keys() == average.params.keys() == {
+        f"module.{name}" for name in model.params}
+    # saved in the middle, it goes on as if nothing had happened
+    resumed = pickle.loads(pickle.dumps(average))
+    other = AveragedModel(networks("float64", np.random.default_rng(5))[0],
+                          get_ema_avg_fn(0.9))
+    other.load_state(average.params | average.buffers)
+    for value in model.params.values():
+        value += 1
+    for each in (average, resumed, other):
+        each.update_parameters(model)
+        assert int(each.buffers["n_averaged"]) == 2
+        for name, value in average.params.items():
+            assert np.array_equal(each.params[name], value)
+    # an average within a model, and of one that holds an average
+    last = Linear(3, 2, rng=np.random.default_rng(0))
+    outer = AveragedModel(Sequential(average, last))
+    assert "module.0.module.1.running_mean" in outer.buffers
+
+
+def test_a_failed_update_changes_nothing():
+    model, _ = networks("float32", np.random.default_rng(0))
+    calls = []
+
+    def rule(averaged, current, n):
+        calls.append(n)
+        if len(calls) > 3:
+            raise ArithmeticError
+        return averaged
+
+    def wider(averaged, current, n):
+        return averaged.astype(np.float64)
+
+    for avg_fn, error in ((rule, ArithmeticError), (wider, TypeError)):
+        average = AveragedModel(model, avg_fn)
+        average.update_parameters(model)
+        before = copy.deepcopy(dict(average.params | average.buffers))
+        with pytest.raises(error):
+            average.update_parameters(model)
+        after = average.params | average.buffers
+        assert all(np.array_equal(before[k], v) for k, v in after.items())
+
+
+def test_an_average_at_rest_stays_and_stands_still_below_half_a_unit():
+    weight = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    for decay in (0.9, 0.999, 0.99999):
+        rule, average = get_ema_avg_fn(decay), weight
+        for _ in range(100):
+            average = rule(average, weight, 1)
+        assert np.array_equal(average, weight)
+    one = np.ones(1, np.float32)
+    assert rule(one, one + np.float32(1e-3), 1) == one  # as the docstring says
+    assert rule(one.astype(np.float64), one + 1e-3, 1) > one
+
+
+def test_update_bn_is_whole_or_nothing_and_takes_what_a_loader_gives():
+    r = np.random.default_rng(0)
+    model, x = networks("float64", r)[0], r.normal(size=(12, 4))
+    model.forward(x)
+    dx = model.backward(np.ones((12, 3)))
+    before = copy.deepcopy(dict(model.buffers))
+    bad = ([x, x[:1]], [x, x[:, :3]], [x, x[:0]], [], iter([x, None]))
+    for batches in bad:
+        with pytest.raises((ValueError, TypeError)):
+            update_bn(batches, model)
+        assert all(np.array_equal(before[k], v) for k, v in model.buffers.items())
+    assert model.training and model.layers[1].momentum == 0.1
+    np.testing.assert_array_equal(model.backward(np.ones((12, 3))), dx)
+    twin = copy.deepcopy(model)
+    update_bn([x[:8], x[8:]], model)
+    update_bn(((part, "labels") for part in (x[:8], x[8:])), twin)
+    for name, value in model.buffers.items():
+        assert np.array_equal(twin.buffers[name], value)
+    h = model.layers[0].forward(x)  # a small batch counts as much as a large one
+    expected = (h[:8].mean(axis=0) + h[8:].mean(axis=0)) / 2
+    np.testing.assert_allclose(model.buffers["1.running_mean"], expected)
+
+
+def test_statistics_that_are_lost_are_made_anew_at_any_depth():
+    r = np.random.default_rng(0)
+    inner = Sequential(BatchNorm1d(4), ReLU())
+    model, x = Sequential(inner, Linear(4, 2, rng=r)), r.normal(size=(9, 4))
+    model.buffers["0.0.running_mean"][0] = np.nan
+    model.buffers["0.0.running_var"][1] = np.inf
+    update_bn([x], AveragedModel(model).module)  # a copy: ours stays as it is
+    assert np.isnan(model.buffers["0.0.running_mean"][0])
+    update_bn([x], model)
+    np.testing.assert_allclose(model.buffers["0.0.running_mean"], x.mean(axis=0))
+    np.testing.assert_allclose(model.buffers["0.0.running_var"], x.var(axis=0, ddof=1))
+    norm = InstanceNorm1d(3, track_running_stats=True)
+    images = r.normal(size=(2, 6, 3, 5))
+    update_bn(images, norm)
+    means = images.mean(axis=(0, 1, 3))
+    np.testing.assert_allclose(norm.buffers["running_mean"], means)
+    update_bn([np.ones((2, 4))], Sequential(Linear(4, 2, rng=r), Sequential()))
+
+
+def test_monte_carlo_reaches_every_depth():
+    r = np.random.default_rng(0)
+    model = Sequential(Sequential(), Sequential(Dropout(0.5, rng=r)), BatchNorm1d(4))
+    model.layers[2].eval()
+    modes = [layer.training for layer in model.named_layers().values()]
+    outputs = monte_carlo(model, r.normal(size=(6, 4)), 5)
+    assert outputs.var(axis=0).max() > 0
+    assert modes == [layer.training for layer in model.named_layers().values()]
+    with pytest.raises(TypeError):
+        monte_carlo(model, np.zeros((2, 4)), 2.5)

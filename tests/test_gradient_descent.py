@@ -3,6 +3,7 @@ edge values.
 """
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -265,3 +266,158 @@ def test_bad_input_is_refused():
     ]:
         with pytest.raises(error):
             call()
+
+
+def both_lbfgs(ours_of, theirs_of, start, calls, dtype=np.float64, **settings):
+    """Parameters and evaluations of both after some calls of step."""
+    params = {"x": np.array(start, dtype)}
+    tensor = torch.tensor(params["x"], requires_grad=True)
+    theirs, count = torch.optim.LBFGS([tensor], **settings), []
+    ours = LBFGS(params, **settings)
+
+    def closure():
+        theirs.zero_grad()
+        count.append(theirs_of(tensor))
+        count[-1].backward()
+        return count[-1]
+
+    for _ in range(calls):
+        ours.step(lambda: ours_of(params["x"]))
+        theirs.step(closure)
+    return params["x"], tensor.detach().numpy(), ours.vector.evaluations, len(count)
+
+
+@pytest.mark.parametrize("start", [[-7.5, 2.0], [3.0], [0.3, -1e3], [1e-3, 5.0, -2.0]])
+@pytest.mark.parametrize("max_iter", [1, 2])
+def test_piecewise_linear_functions_as_in_torch(start, max_iter):
+    ours, theirs, our_calls, their_calls = both_lbfgs(
+        lambda x: (float(np.abs(x).sum()), {"x": np.sign(x)}), lambda t: t.abs().sum(),
+        start, 1, max_iter=max_iter, max_eval=50, line_search_fn="strong_wolfe")
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+    assert our_calls == their_calls
+
+
+def test_a_straight_line_is_followed_as_in_torch():
+    ours, theirs, our_calls, their_calls = both_lbfgs(
+        lambda x: (float(x.sum()), {"x": np.ones_like(x)}), lambda t: t.sum(),
+        [1.0], 1, max_iter=3, line_search_fn="strong_wolfe")
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    assert our_calls == their_calls
+
+
+@pytest.mark.parametrize("outside", [math.nan, math.inf, -math.inf])
+def test_a_trial_outside_the_domain_is_a_step_too_long(outside):
+    """x - log x, whose minimum is at 1; the first full steps leave the domain."""
+    params, calls = {"x": np.array([5.0])}, []
+
+    def closure():
+        x = float(params["x"][0])
+        calls.append(x)
+        if x <= 0:
+            return outside, {"x": np.array([math.nan])}
+        return x - math.log(x), {"x": np.array([1 - 1 / x])}
+
+    optimizer = LBFGS(params, line_search_fn="strong_wolfe")
+    for _ in range(5):
+        optimizer.step(closure)
+    assert abs(params["x"][0] - 1) < 1e-5 and len(calls) < 30
+
+
+def test_strong_wolfe_takes_care_of_what_is_not_finite():
+    def barrier(t):
+        return Trial(t, t * t - 3 * t if t < 2 else math.nan, 2 * t - 3)
+    step, _ = strong_wolfe(barrier, 50.0, barrier(0.0))
+    assert abs(step.t - 1.5) < 1.4 and step.value < 0
+    never, evaluations = strong_wolfe(lambda t: Trial(t, math.nan, math.nan), 1.0,
+                                      Trial(0.0, 1.0, -1.0))
+    assert never.t == 0 and never.value == 1 and evaluations <= 26
+    for zero in (Trial(0.0, math.nan, -1.0), Trial(0.0, 1.0, math.nan),
+                 Trial(0.0, math.inf, -1.0), Trial(0.0, 1.0, -math.inf),
+                 Trial(0.0, 1.0, 0.0)):
+        with pytest.raises(ValueError, match="at 0 the value must be finite"):
+            strong_wolfe(barrier, 1.0, zero)
+    for t in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="t must be positive and finite"):
+            strong_wolfe(barrier, t, barrier(0.0))
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+@pytest.mark.parametrize("bad", ["nan loss", "nan gradient", "error", "missing", "dtype"])
+@pytest.mark.parametrize("when", [0, 5])
+def test_a_step_of_lbfgs_that_raises_changes_nothing(search, bad, when):
+    """The bad evaluation comes at once, or in the middle of the second call."""
+    params, count = {"x": np.array([5.0, -3.0])}, [0]
+    optimizer = LBFGS(params, max_iter=3, line_search_fn=search, lr=0.3)
+
+    def good():
+        x = params["x"]
+        return float((x**4).sum() / 4), {"x": x**3}
+
+    def faulty():
+        count[0] += 1
+        value, grads = good()
+        if count[0] <= (0 if when == 0 else 1):
+            return value, grads
+        if bad == "error":
+            raise KeyboardInterrupt
+        return {"nan loss": (math.nan, grads), "nan gradient": (value, {"x": grads["x"]
+                * math.nan}), "missing": (value, {}),
+                "dtype": (value, {"x": grads["x"].astype(np.float32)})}[bad]
+
+    if when:
+        optimizer.step(good)
+    if search and when and bad.startswith("nan"):
+        return  # a step too long, not an error
+    kept = pickle.dumps([params, optimizer.pairs, optimizer.scale, optimizer.moved,
+                         optimizer.n_iter])
+    with pytest.raises((KeyboardInterrupt, ValueError, TypeError)):
+        optimizer.step(faulty)
+    assert pickle.dumps([params, optimizer.pairs, optimizer.scale, optimizer.moved,
+                         optimizer.n_iter]) == kept
+    twin = pickle.loads(pickle.dumps(optimizer))
+    before = optimizer.step(good)
+    x = twin.vector.params["x"]
+    assert twin.step(lambda: (float((x**4).sum() / 4), {"x": x**3})) == before
+    assert np.array_equal(twin.vector.params["x"], params["x"])
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e20])
+def test_lbfgs_in_float32_at_any_size_of_the_gradient(scale):
+    """Products of two gradients of 1e20 are outside float32."""
+    params = {"x": np.array([1.0, -2.0, 3.0], np.float32)}
+    target = np.array([2.0, 0.5, 1.0], np.float32)
+
+    def closure():
+        gap = params["x"] - target
+        return scale * float(gap.astype(float) @ gap) / 2, {"x": np.float32(scale) * gap}
+
+    optimizer = LBFGS(params, tolerance_grad=0, tolerance_change=0,
+                      line_search_fn="strong_wolfe")
+    with np.errstate(over="raise", invalid="raise"):
+        for _ in range(3):
+            optimizer.step(closure)
+    assert np.abs(params["x"] - target).max() < (1e-3 if scale >= 1 else 3)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_the_cubic_at_any_size(size):
+    """t^3 - t between 0 and 1: the minimum is at sqrt(1/3)."""
+    a, b = Trial(0.0, 0.0, -size), Trial(1.0, 0.0, 2 * size)
+    assert cubic_minimizer(a, b, 0.0, 1.0) == pytest.approx(math.sqrt(1 / 3))
+
+
+def test_what_is_lost_or_no_array_is_refused():
+    with pytest.raises(ValueError, match="lost in rounding"):
+        numerical_hessian(lambda x: 2 * x, np.array([1e9, 1.0]), step=1e-8)
+    with pytest.raises(TypeError, match="vector must be an array, got list"):
+        unflatten([1.0, 2.0], {"w": np.zeros(2)})
+    model, x, y = Sequential(Linear(2, 1, rng=np.random.default_rng(0))), np.ones(
+        (4, 2)), np.ones((4, 1))
+    for reduction in ("none", "sum"):
+        with pytest.raises(ValueError, match='reduction "mean"'):
+            lr_range_test(model, MSELoss(reduction), x, y, lrs=[0.1], batch_size=2,
+                          rng=np.random.default_rng(0))
+    for bad in ({"lr": math.inf}, {"lr": math.nan}, {"tolerance_grad": math.nan},
+                {"tolerance_change": -1}):
+        with pytest.raises(ValueError):
+            LBFGS({"x": np.zeros(2)}, **bad)

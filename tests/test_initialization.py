@@ -12,8 +12,6 @@ from scipy import stats
 from byhand.activations import PReLU, Tanh
 from byhand.backprop import Linear, ReLU, Sequential, train
 from byhand.initialization import (
-    SideBySide,
-    StackedLinear,
     calculate_gain,
     fans,
     gaussian_mean,
@@ -26,7 +24,6 @@ from byhand.initialization import (
     mean_field,
     normal,
     orthogonal,
-    stack,
     trunc_normal,
     uniform,
     xavier_normal,
@@ -200,35 +197,6 @@ def test_lsuv_suits_load_state_with_buffers():
     model.load_state(state)
 
 
-@pytest.mark.parametrize(["n", "s", "d", "m"],
-                         [(5, 3, 4, 2), (1, 1, 1, 1), (2, 4, 1, 3)])
-def test_stacked_linear(n, s, d, m):
-    rng = np.random.default_rng(4)
-    layer = StackedLinear(rng.normal(size=(s, m, d)), rng.normal(size=(s, 1, m)))
-    check_layer(layer, lambda x, weight, bias: torch.einsum("nsd,smd->nsm", x, weight)
-                + bias[:, 0], rng.normal(size=(n, s, d)), device="cpu")
-
-
-def test_side_by_side_is_each_alone():
-    rng = np.random.default_rng(5)
-    prediction, target = rng.normal(size=(6, 3, 4)), rng.integers(4, size=(6, 3))
-    check_loss(SideBySide(CrossEntropyLoss(reduction="sum")), lambda p, t: sum(
-        torch.nn.functional.cross_entropy(p[:, s], t[:, s]) for s in range(3)),
-               prediction, target, device="cpu")
-    models = [Sequential(Linear(4, 5, rng=rng), ReLU(), Linear(5, 3, rng=rng))
-              for _ in range(3)]
-    x, y, together = rng.normal(size=(20, 4)), rng.integers(3, size=20), stack(models)
-    train(together, SideBySide(CrossEntropyLoss(reduction="sum")), np.stack([x] * 3, 1),
-          np.stack([y] * 3, 1), lr=0.1, epochs=3, batch_size=7,
-          rng=np.random.default_rng(0))
-    for k, model in enumerate(models):
-        train(model, CrossEntropyLoss(), x, y, lr=0.1, epochs=3, batch_size=7,
-              rng=np.random.default_rng(0))
-        for name, value in model.params.items():
-            assert (relative_error(together.params[name][k].reshape(value.shape),
-                                   value) < 1e-12)
-
-
 RNG = np.random.default_rng(6)
 
 
@@ -250,28 +218,8 @@ RNG = np.random.default_rng(6)
         lambda: trunc_normal((3, 3), RNG, std=0.0),
         lambda: trunc_normal((3, 3), RNG, a=1.0, b=1.0),
         lambda: lsuv(Sequential(Linear(3, 2, rng=RNG)), np.zeros((4, 3)), RNG),
-        lambda: StackedLinear(np.ones((2, 3, 4)), np.ones((2, 3))),
-        lambda: StackedLinear(np.ones((2, 3, 4)),
-                              np.ones((2, 1, 3))).forward(np.ones((5, 3, 4))),
-        lambda: stack([]),
-        lambda: stack([Sequential(Linear(3, 2, bias=False, rng=RNG))]),
-        lambda: stack([Sequential(Linear(3, 2, rng=RNG), PReLU())] * 2),
-        lambda: SideBySide(CrossEntropyLoss()),
-        lambda: stack([Sequential(Linear(3, 2, rng=RNG)), Sequential(ReLU())]),
-        lambda: stack([Sequential(Linear(3, 2, rng=RNG)),
-                       Sequential(Linear(3, 2, rng=RNG), ReLU())]),
-        lambda: stack(
-            [Sequential(Linear(3, 2, rng=RNG)), Sequential(Linear(4, 2, rng=RNG))]),
     ],
 )
 def test_bad_input_is_refused(call):
     with pytest.raises(ValueError, match=r"\w"):
         call()
-
-
-def test_another_dtype_is_refused():
-    layer = StackedLinear(np.ones((2, 3, 4)), np.ones((2, 1, 3)))
-    with pytest.raises(TypeError):
-        layer.forward(np.ones((5, 2, 4), np.float32))
-    with pytest.raises(TypeError):
-        StackedLinear(np.ones((2, 3, 4)), np.ones((2, 1, 3), np.float32))

@@ -1,17 +1,30 @@
 """The lab: data and pictures."""
 
+import base64
 import gzip
 import hashlib
 import http.server
 import struct
+import subprocess
+import sys
 import threading
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from byhand import lab
+
+
+def test_the_import_is_light():
+    """What is heavy is loaded by the function that needs it."""
+    heavy = ("torch", "scipy", "sklearn", "pandas", "ipywidgets", "IPython",
+             "matplotlib")
+    code = ("import sys, byhand.lab\n"
+            f"print([name for name in {heavy} if name in sys.modules])")
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
 # --- data ---
@@ -29,6 +42,8 @@ def test_digits():
     assert len({row.tobytes() for row in np.vstack(lab.digits(0)[::2])}) == 1797
     with pytest.raises(ValueError, match="1797"):
         lab.digits(0, n_train=1700, n_test=100)
+    with pytest.raises(TypeError, match="float"):
+        lab.digits(0, n_train=100.5)
 
 
 @given(st.sampled_from(["0123456789", "aB7", "m", "Il1"]), st.integers(1, 9))
@@ -47,7 +62,9 @@ def test_every_text_font_draws_every_letter_and_digit():
     images, labels, names = lab.rendered(
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
     assert names == list(lab.TEXT_FONTS)
-    for letter in np.unique(labels):  # all fonts mean the same by a character: no symbol, no box; thin against bold is the worst
+    # all fonts mean the same by a character: no symbol, no box; the worst is thin
+    # against bold
+    for letter in np.unique(labels):
         alike = np.corrcoef(images[labels == letter].mean(axis=0).ravel(),
                             images[labels == letter].reshape(len(names), -1))[0, 1:]
         assert np.median(alike) > 0.6, letter
@@ -167,6 +184,11 @@ def test_idx_files_say_what_they_hold():
         lab._parse_idx(b"\x00\x00\x08\x01" + struct.pack(">I", 5) + b"1234", "short")
 
 
+def test_pixels_are_floats(tmp_path):
+    with pytest.raises(TypeError, match="one of floats, got int64"):
+        lab.mnist(tmp_path, dtype=np.int64)
+
+
 def test_mnist_offline_names_the_digits(tmp_path):
     with pytest.raises(OSError, match=r"digits\(\): it needs no network"):
         lab.mnist(tmp_path, mirrors=("http://127.0.0.1:1/nobody",))
@@ -179,3 +201,29 @@ def test_explore_wants_values_and_alt_texts():
         lab.explore(lambda ax, value: None, [], label="x", alt=str)
     with pytest.raises(ValueError, match="alt"):
         lab.explore(lambda ax, value: None, [1], label="x", alt=lambda value: "")
+
+
+def test_explore_joins_pictures_to_a_slider(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    lab.explore(lambda axes, value: axes[1].plot([0, value]), [1, 2.5], label="height",
+                panels=2, figsize=(3, 2), alt=lambda value: f'A "line" up to {value}')
+    (box,) = shown
+    slider, stack = box.children
+    assert (slider.description == "height"
+            and [text for text, _ in slider.options] == ["1", "2.5"])
+    pictures = [frame.value for frame in stack.children]
+    assert [picture.split('"')[1] for picture in pictures] == [
+        "A &quot;line&quot; up to 1", "A &quot;line&quot; up to 2.5"]
+    first, second = (base64.b64decode(picture.split("base64,")[1][:-2])
+                     for picture in pictures)
+    assert first.startswith(b"\x89PNG") and first != second
+    assert not plt.get_fignums()
+
+
+def test_explore_leaves_no_figure_open_and_shows_nothing_by_halves(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    with pytest.raises(ZeroDivisionError):
+        lab.explore(lambda ax, value: 1 / value, [1, 0], label="x", alt=str)
+    assert not shown and not plt.get_fignums()

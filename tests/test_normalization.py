@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import preprocessing
+from sklearn import datasets, preprocessing
 
 from byhand import normalization as by
 from byhand.backprop import Linear, Sequential, train
@@ -18,7 +18,8 @@ from byhand.checks import check_layer, relative_error
 from byhand.losses import CrossEntropyLoss
 
 quick = settings(max_examples=12)
-SIZE = st.integers(4, 7)  # two values alone can only be shifted and stretched: their gradient is nothing but rounding
+# two values alone can only be shifted and stretched: their gradient is but rounding
+SIZE = st.integers(4, 7)
 MOMENTUM = st.sampled_from([0.1, 1.0, 0.0, None])
 SPREAD = st.sampled_from([0.01, 1.0, 1e4])
 
@@ -196,6 +197,33 @@ def test_networks_side_by_side_are_networks_alone():
     assert relative_error(losses, total) < 1e-12
 
 
+@pytest.mark.parametrize("arguments", [
+    {}, {"affine": False}, {"bias": False}, {"track_running_stats": False},
+    {"affine": False, "track_running_stats": False}])
+@pytest.mark.parametrize("training", [True, False])
+def test_layers_stacked_are_layers_alone(arguments, training):
+    alone = [stir(by.BatchNorm1d(4, eps=0.1, **arguments), seed) for seed in range(3)]
+    for layer in alone:
+        layer.train() if training else layer.eval()
+    together, x = by.BatchNorm1d.stacked(alone), draw(0, (6, 3, 4))
+    assert type(together) is by.StackedBatchNorm and together.training == training
+    y = together.forward(x)
+    dx = together.backward(y)
+    for s, layer in enumerate(alone):
+        own = layer.forward(np.ascontiguousarray(x[:, s]))
+        assert relative_error(y[:, s], own) < 1e-12
+        assert relative_error(dx[:, s], layer.backward(own)) < 1e-12
+        for name, value in layer.buffers.items():
+            kept = together.buffers[name]
+            assert relative_error(kept.reshape(3, 4)[s] if kept.ndim else kept,
+                                  value) < 1e-12
+    for wrong in ([by.BatchNorm1d(4), by.BatchNorm1d(4, eps=0.1)],
+                  [by.BatchNorm1d(4), by.BatchNorm1d(3)],
+                  [by.InstanceNorm1d(4), by.InstanceNorm1d(4)]):
+        with pytest.raises(ValueError, match="that agree in all settings"):
+            type(wrong[0]).stacked(wrong)
+
+
 def test_scalers_only_shift_features_that_are_constant_but_for_round_off():
     for dtype in (np.float32, np.float64):
         x = np.column_stack([np.full(10, 0.1), np.full(10, 1e8 + 0.3),
@@ -247,10 +275,17 @@ def test_layers_refuse(layer, x, error, message):
     [
         (lambda: by.BatchNorm1d(0), "at least 1"),
         (lambda: by.LayerNorm(()), "at least 1"),
-        (lambda: by.LayerNorm(3, eps=-1.0), "eps at least 0"),
+        (lambda: by.LayerNorm(3, eps=-1.0), "eps must be finite and at least 0"),
         (lambda: by.BatchNorm1d(3, momentum=1.5), "momentum"),
         (lambda: by.GroupNorm(2, 3), "must divide"),
         (lambda: by.GroupNorm(0, 3), "must divide"),
+        (lambda: by.GroupNorm(1.5, 6), "must divide"),
+        (lambda: by.BatchNorm1d(1.5), "integers of at least 1"),
+        (lambda: by.StandardScaler().fit(np.ones((3, 0))), "example and feature"),
+        (lambda: by.Whitening().fit(np.ones((9, 0))), "example and feature"),
+        (lambda: by.standardize(np.array(1.0), (0,)), "must have the axes"),
+        (lambda: by.standardize_backward(np.ones((2, 3)), np.ones((3, 2)), 1, (0,)),
+         "dy must have the shape"),
         (lambda: by.Whitening().transform(np.ones((2, 2))), "call fit"),
         (lambda: by.Whitening("cholesky"), "kind must be"),
         (lambda: by.MinMaxScaler().transform(np.ones((2, 2))), "call fit"),
@@ -276,3 +311,200 @@ def test_upstream_gradients_must_fit():
         layer.backward(y[:, :1])
     with pytest.raises(AttributeError, match="call forward before backward"):
         by.LayerNorm(3).backward(y)
+
+
+# Kinds of faults
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-25])
+def test_squares_neither_overflow_nor_vanish(size):
+    x = draw(0, (6, 4))
+    for dtype, factor in ((np.float32, size), (np.float64, float(size) ** 9)):
+        large = (x * factor).astype(dtype)
+        with np.errstate(all="raise"):
+            for layer in (by.LayerNorm(4, eps=0.0, dtype=dtype),
+                          by.RMSNorm(4, eps=0.0, dtype=dtype),
+                          by.GroupNorm(2, 4, eps=0.0, dtype=dtype),
+                          by.BatchNorm1d(4, eps=1e-99, track_running_stats=False,
+                                         dtype=dtype)):
+                if isinstance(layer, by.BatchNorm1d) and size < 1:
+                    continue  # its eps must be above 0
+                expected = copy.deepcopy(layer).forward(x.astype(dtype))
+                assert relative_error(layer.forward(large), expected) < 1e-5
+                assert np.isfinite(layer.backward(np.ones_like(large))).all()
+            scaled = by.StandardScaler().fit_transform(large)
+            white = by.Whitening().fit_transform(large)
+        assert relative_error(white, by.Whitening().fit_transform(x)) < 1e-5
+        assert relative_error(scaled, by.StandardScaler().fit_transform(x)) < 1e-5
+
+
+def test_whitening_that_refuses_keeps_its_fit():
+    white, x = by.Whitening(), draw(0, (20, 3))
+    before = white.fit(x).transform(x)
+    with pytest.raises(ValueError, match="singular"):
+        white.fit(x[:1])
+    assert np.array_equal(white.transform(x), before)
+
+
+@pytest.mark.parametrize("dtype", [int, np.float16])
+def test_only_float_parameters(dtype):
+    for make in (by.BatchNorm1d, by.LayerNorm, by.RMSNorm):
+        with pytest.raises(TypeError, match="dtype must be float32 or float64"):
+            make(3, dtype=dtype)
+
+
+def test_a_variance_that_the_running_one_cannot_hold_is_refused():
+    layer, x = by.BatchNorm1d(3, dtype=np.float32), draw(0, (6, 3)).astype(np.float32)
+    layer.forward(x)
+    before = copy.deepcopy(layer.buffers)
+    with pytest.raises(ValueError, match="overflows the running variance"):
+        layer.forward(x * np.float32(1e25))
+    assert all(np.array_equal(layer.buffers[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize(
+    ["layer", "x", "wrong"],
+    [
+        (by.BatchNorm1d(3), draw(0, (4, 3)), draw(0, (1, 3))),
+        (by.BatchNorm1d(3), draw(0, (4, 3)), draw(0, (1, 3, 1))),
+        (by.BatchNorm2d(3), draw(0, (4, 3, 2, 2)), draw(0, (1, 3, 1, 1))),
+        (by.InstanceNorm1d(3), draw(0, (4, 3, 5)), draw(0, (4, 3, 1))),
+        (by.LayerNorm(3), draw(0, (4, 3)), draw(0, (4, 2))),
+        (by.RMSNorm(3), draw(0, (4, 3)), draw(0, (4, 2))),
+        (by.GroupNorm(3, 3), draw(0, (4, 3)), draw(0, (1, 3))),
+        (by.StackedBatchNorm(6), draw(0, (4, 2, 3)), draw(0, (1, 2, 3))),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_refused_forward_leaves_the_last_one_valid(layer, x, wrong):
+    other = copy.deepcopy(layer)
+    dy = draw(1, x.shape)
+    layer.forward(x), other.forward(x)
+    with pytest.raises(ValueError):
+        layer.forward(wrong)
+    assert np.array_equal(layer.backward(dy), other.backward(dy))
+    with pytest.raises(ValueError):
+        layer.backward(dy[:2])
+    assert all(np.array_equal(layer.grads[key], other.grads[key])
+               for key in other.grads)
+    assert all(np.array_equal(layer.buffers[key], other.buffers[key])
+               for key in other.buffers)
+
+
+@pytest.mark.parametrize("make", [by.MinMaxScaler, by.StandardScaler, by.RobustScaler,
+                                  by.Whitening])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_scalers_refuse_what_is_not_finite_and_stay_as_they_were(make, bad):
+    x = draw(0, (20, 3))
+    scaler = make().fit(x)
+    before = scaler.transform(x)
+    wrong = x.copy()
+    wrong[4, 1] = bad
+    with pytest.raises(ValueError, match=r"must be finite.* \[1\]"):
+        scaler.fit(wrong)
+    assert np.array_equal(scaler.transform(x), before)
+    with pytest.raises(ValueError, match="overflow"):
+        by.MinMaxScaler().fit(np.array([[-1e308], [1e308]]))
+
+
+def test_round_off_is_no_spread():
+    x = np.array([[0.3], [0.1 + 0.2], [0.3], [0.3]])
+    for scaler in (by.StandardScaler(), by.MinMaxScaler(), by.RobustScaler()):
+        assert np.abs(scaler.fit_transform(x)).max() < 1e-15
+    assert np.abs(preprocessing.StandardScaler().fit_transform(x)).max() < 1e-15
+    # but a small spread is one
+    small = 1e-30 * draw(0, (9, 2))
+    for scaler in (by.StandardScaler(), by.MinMaxScaler(), by.RobustScaler()):
+        assert relative_error(scaler.fit_transform(small),
+                              scaler.fit_transform(small * 1e30)) < 1e-12
+
+
+def test_statistics_are_as_accurate_as_the_numbers():
+    x = (1e4 + draw(0, (100_000, 3), 1.0) - 1).astype(np.float32)
+    exact = x.astype(np.float64)
+    for scaled in (by.StandardScaler().fit_transform(x),
+                   by.Whitening().fit_transform(x)):
+        moments = scaled.astype(np.float64)
+        assert scaled.dtype == np.float32
+        assert np.abs(moments.mean(axis=0)).max() < 1e-6
+        assert np.abs(moments.var(axis=0) - 1).max() < 1e-6
+    layer = by.BatchNorm1d(3, momentum=1.0, dtype=np.float32)
+    layer.forward(x)
+    assert relative_error(layer.buffers["running_mean"], exact.mean(axis=0)) < 2e-7
+    assert relative_error(layer.buffers["running_var"],
+                          exact.var(axis=0, ddof=1)) < 2e-6
+
+
+def test_whitening_of_nearly_dependent_features():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6))
+    x[:, 5] = x[:, 4] + 1e-7 * x[:, 5]
+    for kind in ("pca", "zca"):
+        white = by.Whitening(kind).fit_transform(x)
+        assert np.abs(white.T @ white / 400 - np.eye(6)).max() < 1e-7
+    units = np.column_stack([x[:, 0], 1e-8 * x[:, 1]])
+    white = by.Whitening().fit_transform(units)
+    assert np.abs(white.T @ white / 400 - np.eye(2)).max() < 1e-12
+    x[:, 5] = x[:, 4] + 1e-4 * x[:, 3]  # nothing of its own
+    with pytest.raises(ValueError, match="singular"):
+        by.Whitening().fit(x)
+    pca = by.Whitening("pca").fit(draw(0, (50, 3)) * [1, 100, 10])
+    # from the largest variance to the smallest
+    assert np.abs(pca.matrix_).argmax(axis=0).tolist() == [1, 2, 0]
+    wine = datasets.load_wine().data
+    assert relative_error(by.Whitening().fit_transform(wine.astype(np.float32)),
+                          by.Whitening().fit_transform(wine)) < 1e-3
+    assert by.Whitening(eps=0.1).fit_transform(x[:4]).shape == (4, 6)
+
+
+@pytest.mark.parametrize("name", ["BatchNorm1d", "InstanceNorm1d", "GroupNorm"])
+def test_scale_without_shift(name):
+    arguments = (2, 4) if name == "GroupNorm" else (4,)
+    ours = getattr(by, name)(*arguments, affine=True, bias=False)
+    theirs = getattr(torch.nn, name)(*arguments, affine=True, bias=False)
+    check_layer(stir(ours), theirs, draw(0, (5, 4, 3)), device="cpu")
+
+
+def test_instance_norm_without_eps():
+    check_layer(by.InstanceNorm1d(3, eps=0.0), torch.nn.InstanceNorm1d(3, eps=0.0),
+                draw(0, (4, 3, 5)), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ["linear", "norm", "error", "message"],
+    [
+        (np.float32, by.BatchNorm1d(3), TypeError, "float32 like linear, got float64"),
+        (np.float64, by.LayerNorm(3), TypeError, "expected a Linear and a BatchNorm1d"),
+        (np.float64, by.BatchNorm1d(3, eps=0.0), ValueError, "positive and finite"),
+    ],
+)
+def test_folding_refuses(linear, norm, error, message):
+    if norm.buffers:
+        norm.buffers["running_var"][1] = 0
+    before = Linear(2, 3, rng=np.random.default_rng(0), dtype=linear)
+    with pytest.raises(error, match=message):
+        by.fold_batch_norm(before, norm)
+
+
+@pytest.mark.parametrize("eps", [-1.0, np.nan, np.inf])
+def test_eps_must_be_finite_and_not_negative(eps):
+    for make in (by.BatchNorm1d, by.LayerNorm, by.RMSNorm, by.InstanceNorm2d):
+        with pytest.raises(ValueError, match="eps must be finite"):
+            make(3, eps)
+    with pytest.raises(ValueError, match="eps must be"):
+        by.Whitening(eps=eps)
+
+
+@pytest.mark.parametrize("n", [2, 15, 16, 17, 100, 257])
+def test_sums_over_rows_whatever_their_number(n):
+    x, dy = draw(n, (n, 3)), draw(n + 1, (n, 3))
+    layer = by.BatchNorm1d(3)
+    y = layer.forward(x)
+    dx = layer.backward(dy)
+    wide = by.BatchNorm1d(3)  # three axes take another way to the same sums
+    assert relative_error(wide.forward(x[:, :, None]), y[:, :, None]) < 1e-12
+    assert relative_error(wide.backward(dy[:, :, None]), dx[:, :, None]) < 1e-11
+    assert all(relative_error(wide.grads[key], layer.grads[key]) < 1e-12
+               for key in layer.grads)
+    constant = np.full((n, 2), 10000.1, np.float32)
+    assert not by.BatchNorm1d(2, dtype=np.float32).forward(constant).any()

@@ -2,7 +2,9 @@
 schedules; bad input.
 """
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -177,10 +179,9 @@ def test_sma_length():
 def rates(optimizer, make, metrics, momentum=None):
     schedule, seen = make(optimizer), []
     for metric in metrics:
-        group = (optimizer.param_groups[0] if hasattr(optimizer, "param_groups")
-                 else {"lr": optimizer.lr, "momentum": optimizer.momentum})
+        group = optimizer.param_groups[0]
         seen.append((group["lr"], group["momentum"]))
-        if hasattr(optimizer, "param_groups"):
+        if isinstance(optimizer, torch.optim.Optimizer):
             optimizer.step()
         schedule.step(*([metric] if "Plateau" in type(schedule).__name__ else []))
     return np.array(seen)
@@ -249,8 +250,8 @@ def test_a_cycle_in_a_sequence_sets_the_momentum_too():
         sequence.step()
     cycle = OneCycleLR(alone, 0.7, 40)
     for _ in range(40):
-        assert ((ours.lr, ours.momentum) == (alone.lr, alone.momentum)
-                and ours.lr == sequence.lr_at(sequence.t))
+        assert (ours.param_groups[0]["momentum"] == alone.param_groups[0]["momentum"]
+                and ours.lr == alone.lr == sequence.lr_at(sequence.t))
         sequence.step()
         cycle.step()
 
@@ -260,7 +261,7 @@ def test_one_cycle_ends():
     schedule = OneCycleLR(optimizer, 0.1, 5, pct_start=1.0)
     for _ in range(5):
         schedule.step()
-    assert 0 < optimizer.betas[0] < 1 and optimizer.lr >= 0
+    assert 0 < optimizer.param_groups[0]["betas"][0] < 1 and optimizer.lr >= 0
     with pytest.raises(ValueError, match="5 steps"):
         schedule.step()
     with pytest.raises(ValueError, match="no momentum"):
@@ -281,9 +282,10 @@ def test_gradients_must_fit(kind):
         with pytest.raises(error, match=words):
             optimizer.step(bad)
     # nothing has moved
-    assert all((value == 1).all() for value in params.values()) and optimizer.steps == 0
+    assert all((value == 1).all() for value in params.values())
+    assert all(state["step"] == 0 for state in optimizer.state.values())
     optimizer.step(good | {"another's": np.ones(7)})
-    assert optimizer.steps == 1 and all((value < 1).all() for value in params.values())
+    assert all((value < 1).all() for value in params.values())
     fresh = {name: np.ones_like(value) for name, value in params.items()}
     kind(fresh).step(good)
     # a refused step leaves no trace in the state
@@ -342,3 +344,418 @@ def test_a_rate_is_checked_when_it_is_set():
 def test_bad_schedules(make):
     with pytest.raises(ValueError):
         make(SGD({"w": np.ones(1)}, momentum=0.9))
+
+
+torch_lr = torch.optim.lr_scheduler
+GROUPED = {  # settings of all groups, and what the second group overrides
+    "SGD": ({"lr": 0.1, "momentum": 0.9}, {"lr": 0.01, "weight_decay": 0.1}),
+    "Adagrad": ({"lr": 0.1}, {"lr": 0.01, "lr_decay": 0.01, "eps": 1e-3}),
+    "RMSprop": ({"lr": 0.01, "momentum": 0.5}, {"alpha": 0.9, "centered": True}),
+    "Adadelta": ({"lr": 1.0}, {"rho": 0.5, "weight_decay": 0.1}),
+    "Adam": ({"lr": 0.01}, {"lr": 0.001, "betas": (0.5, 0.9), "amsgrad": True}),
+    "AdamW": ({"lr": 0.01}, {"weight_decay": 0.0, "eps": 1e-3}),
+    "NAdam": ({"lr": 0.01}, {"momentum_decay": 0.1, "lr": 0.1}),
+    "Adamax": ({"lr": 0.01}, {"weight_decay": 0.2, "maximize": True}),
+    "RAdam": ({"lr": 0.01}, {"betas": (0.5, 0.7)}),
+}
+
+
+def warm_restarts(module, o):
+    return [module.CosineAnnealingWarmRestarts(o, 5, 2, 1e-4)]
+
+
+def one_cycle(module, o):
+    tops = [0.2, 0.05][:len(o.param_groups)]
+    return [module.OneCycleLR(o, tops if len(tops) > 1 else 0.2, 40,
+                              cycle_momentum="betas" in o.defaults)]
+
+
+def sequence(module, o):
+    return [module.SequentialLR(o, [
+        module.LinearLR(o, 0.1, total_iters=4), module.ExponentialLR(o, 0.9),
+        module.CosineAnnealingLR(o, 6), module.StepLR(o, 3, 0.5)], [4, 9, 17])]
+
+
+def warm_up_and_plateau(module, o):
+    return [module.LinearLR(o, 0.25, total_iters=3),
+            module.ReduceLROnPlateau(o, patience=1, factor=0.5)]
+
+
+def step_and_exponential(module, o):
+    return [module.StepLR(o, 4, 0.5), module.ExponentialLR(o, 0.9)]
+
+
+def cosine_and_step(module, o):
+    return [module.CosineAnnealingLR(o, 7, 1e-5), module.StepLR(o, 5, 0.5)]
+
+
+def lambda_and_linear(module, o):
+    return [module.LambdaLR(o, lambda t: 1 / (1 + t)), module.LinearLR(o, 0.5, 1.0, 9)]
+
+
+def exponential_in_a_sequence(module, o):
+    return [module.ExponentialLR(o, 0.95), module.SequentialLR(
+        o, [module.StepLR(o, 2, 0.7), module.LinearLR(o, 0.3, 0.9, 6)], [8])]
+
+
+SCHEDULED = [warm_restarts, one_cycle, sequence, warm_up_and_plateau, cosine_and_step,
+             step_and_exponential, lambda_and_linear, exponential_in_a_sequence]
+
+
+def step_schedules(schedules, metric):
+    for schedule in schedules:
+        plateau = "Plateau" in type(schedule).__name__
+        schedule.step(*([metric] if plateau else []))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("make", SCHEDULED)
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_and_schedules_against_torch(name, make, groups):
+    """Trajectories of parameters and rates, with one rate set by hand on the way."""
+    rng = np.random.default_rng(0)
+    first = {"w": rng.normal(size=(3, 2)), "v": rng.normal(size=2)}
+    second = {"u": rng.normal(size=(2, 2))}
+    common, special = GROUPED[name]
+    parts = [({**first}, {}), ({**second}, special)][:groups]
+    tensors = {key: torch.tensor(value, requires_grad=True)
+               for part, _ in parts for key, value in part.items()}
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # of the product that torch's NAdam keeps
+    try:
+        ours = getattr(byhand.optimizers, name)(
+            [{"params": part, **extra} for part, extra in parts], **common)
+        theirs = getattr(torch.optim, name)(
+            [{"params": [tensors[key] for key in part], **extra}
+             for part, extra in parts], **common)
+        our_schedules, their_schedules = make(byhand.optimizers, ours), make(torch_lr,
+                                                                             theirs)
+        for step in range(40):
+            if step == 20:
+                for group in (*ours.param_groups, *theirs.param_groups):
+                    group["lr"] *= 0.5
+            for mine, other in zip(ours.param_groups, theirs.param_groups):
+                assert mine["lr"] == pytest.approx(other["lr"], rel=1e-10), step
+            grads = {key: rng.normal(size=t.shape) for key, t in tensors.items()}
+            for key, tensor in tensors.items():
+                tensor.grad = torch.tensor(grads[key])
+            ours.step(grads)
+            theirs.step()
+            step_schedules(our_schedules, abs(20 - step))
+            step_schedules(their_schedules, abs(20 - step))
+            for key, value in ours.params.items():
+                np.testing.assert_allclose(value, tensors[key].detach(), rtol=1e-9,
+                                           atol=1e-12)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_warm_up_and_plateau_multiply():
+    opt, seen = SGD({"w": np.zeros(1)}, lr=1.0), []
+    warm, plateau = LinearLR(opt, 0.25, total_iters=3), ReduceLROnPlateau(opt,
+                                                                          patience=0)
+    for loss in (5, 4, 3, 2, 2, 2, 1, 1):
+        warm.step()
+        plateau.step(loss)
+        seen.append(opt.lr)
+    np.testing.assert_allclose(seen, [0.5, 0.75, 1, 1, 0.1, 0.01, 0.01, 0.001])
+
+
+def halve(t):
+    return 0.5**t
+
+
+def pickle_lambda(module, o):
+    return [module.LambdaLR(o, halve)]
+
+
+@pytest.mark.parametrize("optimizer_first", [True, False])
+@pytest.mark.parametrize("make", [*SCHEDULED, pickle_lambda])
+@pytest.mark.parametrize("name", [*GROUPED, "Lion", "Muon"])
+def test_a_resumed_run_is_the_uninterrupted_one(name, make, optimizer_first):
+    if name in ("Lion", "Muon") and make is one_cycle:
+        make = warm_restarts
+    common, special = GROUPED.get(name, ({"lr": 0.01}, {"lr": 0.1}))
+
+    def build(params):
+        optimizer = getattr(byhand.optimizers, name)(
+            [{"params": {"w": params["w"]}}, {"params": {"u": params["u"]}, **special}],
+            **common)
+        return optimizer, make(byhand.optimizers, optimizer)
+
+    def run(params, optimizer, schedules, start, stop):
+        for step in range(start, stop):
+            rng = np.random.default_rng(step)
+            optimizer.step({key: rng.normal(size=value.shape).astype(value.dtype)
+                            for key, value in params.items()})
+            step_schedules(schedules, abs(10 - step))
+
+    rng = np.random.default_rng(0)
+    start = {"w": rng.normal(size=(3, 2)), "u": rng.normal(size=(2, 2)).astype("f4")}
+    params = copy.deepcopy(start)
+    optimizer, schedules = build(params)
+    run(params, optimizer, schedules, 0, 11)
+    saved = pickle.loads(pickle.dumps(
+        (params, optimizer.state_dict(), [s.state_dict() for s in schedules])))
+    run(params, optimizer, schedules, 11, 25)
+
+    resumed, optimizer_state, states = saved
+    second = dict(zip(("optimizer", "schedules"), build(resumed)))
+    loads = [lambda: second["optimizer"].load_state_dict(optimizer_state),
+             lambda: [s.load_state_dict(state)
+                      for s, state in zip(second["schedules"], states)]]
+    for load in loads if optimizer_first else loads[::-1]:
+        load()
+    run(resumed, second["optimizer"], second["schedules"], 11, 25)
+    for key in params:
+        assert np.array_equal(resumed[key], params[key]), key
+    assert ([group["lr"] for group in second["optimizer"].param_groups]
+            == [group["lr"] for group in optimizer.param_groups])
+
+
+@pytest.mark.parametrize("make", [*SCHEDULED[:3], *SCHEDULED[3:6], pickle_lambda])
+def test_all_of_a_run_can_be_pickled(make):
+    params = {"w": np.ones((2, 2))}
+    optimizer = Adam(params)
+    everything = params, optimizer, make(byhand.optimizers, optimizer)
+    optimizer.step({"w": np.ones((2, 2))})
+    copied = pickle.loads(pickle.dumps(everything))
+    for some, opt, schedules in (everything, copied):
+        for _ in range(5):
+            opt.step({"w": np.full((2, 2), 0.5)})
+            step_schedules(schedules, 1.0)
+    assert np.array_equal(params["w"], copied[0]["w"])
+
+
+def damaged(state, path, value):
+    state = copy.deepcopy(state)
+    inner = state
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is KeyError:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return state
+
+
+@pytest.mark.parametrize("path, value", [
+    (["state"], KeyError), (["state", "w"], KeyError), (["state", "x"], {}),
+    (["state", "w", "exp_avg"], KeyError), (["state", "w", "exp_avg"], None),
+    (["state", "w", "exp_avg"], np.zeros(3)),
+    (["state", "w", "exp_avg"], np.zeros((2, 2), "f4")),
+    (["state", "w", "step"], -1), (["state", "w", "step"], "1"),
+    (["param_groups"], []), (["param_groups", 1, "params"], ["w"]),
+    (["param_groups", 1, "lr"], -1.0), (["param_groups", 1, "lr"], math.nan),
+    (["param_groups", 0, "betas"], (0.9,)), (["param_groups", 0, "eps"], KeyError),
+    (["param_groups", 1, "learning_rate"], 0.1),
+])
+def test_a_state_that_does_not_fit_changes_nothing(path, value):
+    def build():
+        return Adam([{"params": {"w": np.ones((2, 2))}},
+                     {"params": {"v": np.ones(3)}, "lr": 0.5}])
+    other = build()
+    other.step({"w": np.ones((2, 2)), "v": np.ones(3)})
+    ours, before = build(), pickle.dumps(build().state_dict())
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        ours.load_state_dict(damaged(other.state_dict(), path, value))
+    assert pickle.dumps(ours.state_dict()) == before
+    state = other.state_dict()
+    ours.load_state_dict(state)
+    state["state"]["w"]["exp_avg"][...] = 7.0  # a copy was taken
+    assert pickle.dumps(ours.state_dict()) == pickle.dumps(other.state_dict())
+
+
+@pytest.mark.parametrize("path, value", [
+    (["t"], -1), (["t"], 1.5), (["t"], KeyError), (["t"], True), (["lrs"], [0.1, 0.2]),
+    (["lrs"], [math.nan]), (["base_lrs"], []), (["schedulers"], []), (["best"], 0.0),
+    (["schedulers", 1, "t"], -1), (["schedulers", 2, "t"], 1000),
+])
+def test_a_schedule_is_restored_whole_or_not_at_all(path, value):
+    def build():
+        opt = SGD({"w": np.zeros(1)}, lr=0.3, momentum=0.9)
+        return opt, SequentialLR(opt, [LinearLR(opt), StepLR(opt, 2),
+                                       OneCycleLR(opt, 0.7, 40)], [3, 6])
+    (_, other), (opt, ours) = build(), build()
+    for _ in range(8):
+        other.step()
+    before = ours.state_dict(), opt.state_dict()
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        ours.load_state_dict(damaged(other.state_dict(), path, value))
+    assert (ours.state_dict(), opt.state_dict()) == before
+
+
+def test_groups_must_fit():
+    w, v = np.ones((2, 2)), np.ones(3)
+    for groups, error, words in (
+        ([], ValueError, "at least one group"),
+        ([{"params": {}}], ValueError, "at least one array"),
+        ([{"lr": 0.1}], TypeError, '"params"'), ([w], TypeError, '"params"'),
+        ("w", TypeError, "str"),
+        ([{"params": {"w": w}, "learning_rate": 1.0}], TypeError, "learning_rate"),
+        ([{"params": {"w": w}}, {"params": {"w": v}}], ValueError, "w is given twice"),
+        ([{"params": {"w": w}}, {"params": {"v": w[0]}}], ValueError, "also as w"),
+        ([{"params": {"w": w, "v": w}}], ValueError, "also as w"),
+        ([{"params": {"w": w}, "lr": -1}], ValueError, "lr"),
+        ([{"params": {"w": w}, "betas": (0.9,)}], ValueError, "two"),
+        ([{"params": {"w": w}, "lr": None}], TypeError, "lr must be a number"),
+    ):
+        with pytest.raises(error, match=words):
+            Adam(groups)
+    two = Adam([{"params": {"w": w}}, {"params": {"v": v}, "lr": 0.1}])
+    for use in (lambda: two.lr, lambda: setattr(two, "lr", 0.1)):
+        with pytest.raises(AttributeError, match="several groups"):
+            use()
+    flat = np.ones(6)  # parts of one vector that do not overlap are fine
+    Adam({"a": flat[:2], "b": flat[2:], }).step({"a": np.ones(2), "b": np.ones(4)})
+
+
+def test_a_group_that_comes_later_counts_its_own_steps():
+    w, v = np.zeros(1), np.zeros(1)
+    optimizer = Adam({"w": w}, lr=0.1)
+    optimizer.step({"w": np.ones(1)})
+    optimizer.add_param_group({"params": {"v": v}, "lr": 0.01})
+    optimizer.step({"w": np.ones(1), "v": np.ones(1)})
+    assert np.isclose(v[0], -0.01) and optimizer.state["w"]["step"] == 2
+    schedule = StepLR(SGD({"w": w}), 2)
+    schedule.optimizer.add_param_group({"params": {"v": v}})
+    with pytest.raises(ValueError, match="made for 1 groups"):
+        schedule.step()
+    assert schedule.t == 0
+
+
+@pytest.mark.parametrize("kind", [SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam,
+                                  Adamax, RAdam, Lion, Muon])
+def test_a_step_that_raises_changes_nothing(kind):
+    def build():
+        return kind([{"params": {"w": np.ones((2, 2))}},
+                     {"params": {"v": np.ones((3, 2))}, "lr": 0.5}])
+    good = {"w": np.ones((2, 2)), "v": np.ones((3, 2))}
+    optimizer = build()
+    optimizer.step(good)
+    kept = pickle.dumps((optimizer.state_dict(), optimizer.params))
+    for bad in (None, [], {}, {"w": good["w"]}, good | {"v": None},
+                good | {"v": np.ones((3, 2), "f4")}, good | {"v": np.ones((3, 2), int)},
+                good | {"v": np.ones(6)}):
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            optimizer.step(bad)
+        assert pickle.dumps((optimizer.state_dict(), optimizer.params)) == kept
+    for setting, value in (("lr", math.nan), ("lr", -1.0), ("lr", "1"),
+                           ("weight_decay", math.inf)):
+        before = optimizer.param_groups[1][setting]
+        optimizer.param_groups[1][setting] = value
+        with pytest.raises((TypeError, ValueError), match=setting):
+            optimizer.step(good)
+        optimizer.param_groups[1][setting] = before
+        assert pickle.dumps((optimizer.state_dict(), optimizer.params)) == kept
+
+
+@pytest.mark.parametrize("kind", [SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam,
+                                  Adamax, RAdam, Lion])
+def test_nan_and_infinity_stay_where_they_are(kind):
+    """As in PyTorch: a NaN is no ordinary number afterwards, its neighbours are."""
+    clean, dirty = np.ones(4), np.ones(4)
+    one, other = kind({"w": clean}), kind({"w": dirty})
+    with np.errstate(all="ignore"):
+        for _ in range(3):
+            one.step({"w": np.array([0.5, -0.5, 0.5, 1.0])})
+            other.step({"w": np.array([0.5, np.nan, 0.5, np.inf])})
+    assert np.isnan(dirty[1]) and np.array_equal(dirty[[0, 2]], clean[[0, 2]])
+
+
+@pytest.mark.parametrize("kind, settings", [
+    (SGD, {"weight_decay": 0.1}), (AdamW, {}), (Lion, {"weight_decay": 0.1}),
+    (Muon, {}), (SGD, {"momentum": 0.9}), (NAdam, {})])
+def test_the_gradient_may_be_a_parameter(kind, settings):
+    """As for theta^2 / 2, or for a product a b, whose gradients are b and a."""
+    rng = np.random.default_rng(0)
+    start = {"a": rng.normal(size=(3, 2)), "b": rng.normal(size=(3, 2))}
+    apart, same = copy.deepcopy(start), copy.deepcopy(start)
+    one, other = kind(apart, lr=0.1, **settings), kind(same, lr=0.1, **settings)
+    for _ in range(4):
+        one.step({"a": apart["b"].copy(), "b": apart["a"].copy()})
+        other.step({"a": same["b"], "b": same["a"][:]})
+    assert all(np.array_equal(apart[key], same[key]) for key in start)
+
+
+def after_one_of_another_size(make, size, dtype):
+    theta = np.ones(2, dtype)
+    optimizer = make({"w": theta})
+    for step in range(300):
+        optimizer.step({"w": np.array([size, 0.0] if step == 3 else
+                                      [1.0, size if size < 1 else 0], dtype)})
+    return theta
+
+
+class Theirs:
+    """PyTorch's optimizer on one tensor that shares the memory of our array."""
+
+    def __init__(self, name, params):
+        self.tensor = torch.from_numpy(params["w"]).requires_grad_()
+        self.optimizer = getattr(torch.optim, name)([self.tensor], lr=0.01)
+
+    def step(self, grads):
+        self.tensor.grad = torch.tensor(grads["w"])
+        self.optimizer.step()
+
+
+ADAMS = ["Adam", "AdamW", "NAdam", "RAdam", "Adamax"]
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e12, 1e18])
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adadelta", "Adagrad", *ADAMS])
+def test_one_gradient_of_another_size_as_in_torch(name, size):
+    ours = after_one_of_another_size(
+        lambda p: getattr(byhand.optimizers, name)(p, lr=0.01), size, np.float32)
+    theirs = after_one_of_another_size(lambda p: Theirs(name, p), size, np.float32)
+    np.testing.assert_allclose(ours - 1, theirs - 1, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ADAMS)
+def test_a_gradient_of_1e20_does_not_stop_float32(name):
+    """Its square is outside float32, but 1e-3 times the square is not."""
+    single, double = (after_one_of_another_size(
+        lambda p: getattr(byhand.optimizers, name)(p, lr=0.01), 1e20, dtype)
+        for dtype in (np.float32, np.float64))
+    np.testing.assert_allclose(single - 1, double - 1, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 3e38])
+def test_newton_schulz_at_any_size(size):
+    matrix = np.random.default_rng(0).uniform(-1, 1, size=(4, 3))
+    result = newton_schulz((matrix * size).astype(np.float32), eps=0.0)
+    np.testing.assert_allclose(result, newton_schulz(matrix), atol=1e-4)
+    assert newton_schulz(np.ones((0, 3))).shape == (0, 3)
+    for bad in (np.ones((3, 2), int), [[1.0]]):
+        with pytest.raises(TypeError):
+            newton_schulz(bad)
+
+
+def test_sequences_refuse_what_cannot_follow():
+    opt, other = (SGD({"w": np.zeros(1)}, lr=0.1) for _ in range(2))
+    for schedules, milestones, words in (
+        ([], [], "at least one"), ([LinearLR(opt), ReduceLROnPlateau(opt)], [3], "metric"),
+        ([LinearLR(opt), StepLR(other, 2)], [3], "another optimizer"),
+        ([LinearLR(opt), StepLR(opt, 2)], [0], "rising"),
+        ([LinearLR(opt), StepLR(opt, 2), StepLR(opt, 2)], [3, 3], "rising"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            SequentialLR(opt, schedules, milestones)
+
+
+def test_a_schedule_step_that_raises_changes_nothing():
+    opt = SGD({"w": np.zeros(1)}, lr=0.1, momentum=0.9)
+    for schedule in (LambdaLR(opt, lambda t: 1.0 if t < 2 else math.nan),
+                     LambdaLR(opt, lambda t: 1.0 if t < 2 else -1.0),
+                     OneCycleLR(opt, 0.1, 1)):
+        schedule.step()
+        before = schedule.state_dict(), opt.state_dict()
+        with pytest.raises(ValueError):
+            schedule.step()
+        assert (schedule.state_dict(), opt.state_dict()) == before
+    with pytest.raises(TypeError, match="param_groups"):
+        StepLR(object(), 2)
+    for make in (lambda: OneCycleLR(opt, [0.1, 0.2], 5), lambda: LambdaLR(opt, [halve] * 3),
+                 lambda: ReduceLROnPlateau(opt, min_lr=[0.1, 0.2])):
+        with pytest.raises(ValueError, match="for each group"):
+            make()

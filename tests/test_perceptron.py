@@ -100,11 +100,15 @@ def test_mistakes_stay_within_the_bound_in_any_order(seed, margin):
     star /= np.linalg.norm(star)
     x = rng.uniform(-1, 1, size=(200, 3))
     score = x @ star[:3] + star[3]
-    keep = np.abs(score) >= margin
-    if keep.any():
-        mistakes = Perceptron(3).fit(x[keep], np.sign(score[keep]), max_epochs=100_000)
-        assert mistakes[-1] == 0
-        assert sum(mistakes) <= (np.max(np.sum(x[keep] ** 2, axis=1)) + 1) / margin**2
+    keep = np.flatnonzero(np.abs(score) >= margin)
+    sort = np.argsort(score[keep])
+    for order in (keep, keep[::-1], keep[sort], rng.permutation(keep)):
+        if len(order):
+            mistakes = Perceptron(3).fit(x[order], np.sign(score[order]),
+                                         max_epochs=100_000)
+            assert mistakes[-1] == 0
+            longest = np.max(np.sum(x[order] ** 2, axis=1)) + 1
+            assert sum(mistakes) <= longest / margin**2
 
 
 def test_training_goes_on_from_where_it_is_and_changes_no_argument():
@@ -185,3 +189,33 @@ def test_bad_examples_are_refused_and_nothing_is_learned(x, y, error):
 def test_bad_arguments_are_refused(call, error):
     with pytest.raises(error):
         call()
+
+
+@pytest.mark.parametrize(["labels", "shown"], [
+    (["1", "-1", "1", "1"], "got '1'"), ([1, -1, 0, 1], "got 0"),
+    ([1, -1, np.nan, 1], "got nan"), ([True, False, True, True], "got False")])
+def test_a_label_is_shown_as_what_it_is(labels, shown):
+    with pytest.raises(ValueError, match=f"must be -1 or 1, {shown}"):
+        Perceptron(2).fit(XOR[0], labels)
+
+
+def test_what_is_not_a_number_is_no_class():
+    unit = Perceptron(2)
+    unit.params["weight"][0, 1] = np.nan
+    with pytest.raises(ValueError, match="not a number"):
+        unit.predict(XOR[0])
+    unit = Perceptron(2, dtype=np.float32)
+    unit.params["weight"][...] = [[1e30, -1e30]]
+    with pytest.raises(ValueError, match="not a number"), np.errstate(all="ignore"):
+        unit.predict(np.full((1, 2), 1e30, np.float32))
+
+
+def test_a_fit_that_is_refused_changes_nothing():
+    unit = Perceptron(2)
+    unit.fit(*XOR, max_epochs=3)
+    before = {name: value.copy() for name, value in unit.params.items()}
+    for x, y, epochs in ((XOR[0][:, :1], XOR[1], 3), (XOR[0], [1, 1, 1, 2], 3),
+                         (XOR[0] * np.nan, XOR[1], 3), (*XOR, 0), (XOR[0][:0], [], 3)):
+        with pytest.raises(ValueError):
+            unit.fit(x, y, max_epochs=epochs)
+    assert all(np.array_equal(unit.params[name], before[name]) for name in before)

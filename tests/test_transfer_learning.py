@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from byhand import transfer_learning as by
 from byhand.backprop import Linear, ReLU, Sequential, train
-from byhand.initialization import SideBySide, stack
 from byhand.checks import relative_error, tolerance
+from byhand.experiments import SideBySide, stack
 from byhand.losses import CrossEntropyLoss
-from byhand.normalization import BatchNorm1d
-from byhand.optimizers import SGD, Adam, AdamW
+from byhand.normalization import BatchNorm1d, InstanceNorm1d
+from byhand.optimizers import SGD, Adam, AdamW, CosineAnnealingLR, StepLR
 
 quick = settings(max_examples=15)
 SIZE = st.integers(1, 6)
@@ -45,9 +45,11 @@ def twin(model):
 @quick
 @given(st.integers(0, 99), DTYPE, st.sampled_from(["SGD", "Adam", "AdamW"]),
        st.sampled_from([("3",), ("0", "3"), ("1", "3"), ("1",)]), st.booleans(),
-       st.sampled_from([0.0, 0.1]))
+       st.sampled_from([0.0, 0.1]),
+       st.sampled_from([None, ("StepLR", {"step_size": 3}),
+                        ("CosineAnnealingLR", {"T_max": 6})]))
 def test_a_partly_frozen_network_takes_pytorchs_path(
-    seed, dtype, name, trained, evaluates, decay):
+    seed, dtype, name, trained, evaluates, decay, schedule):
     model, rng = network(seed, dtype), np.random.default_rng(seed)
     theirs = twin(model)
     for key, tensor in theirs.named_parameters():
@@ -57,13 +59,18 @@ def test_a_partly_frozen_network_takes_pytorchs_path(
     arguments = ({"weight_decay": decay}  # a tiny gradient's sign is round-off
                  | ({"momentum": 0.9} if name == "SGD" else {"eps": 1e-3}))
     rates = {layer: 0.02 * (i + 1) for i, layer in enumerate(trained)}
-    ours = by.SplitOptimizer(*({"SGD": SGD, "Adam": Adam, "AdamW": AdamW}[name](
-        by.parts(model.params, layer), lr=lr, **arguments)
-                               for layer, lr in rates.items()))
+    ours = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW}[name](
+        [{"params": by.parts(model.params, layer), "lr": lr}
+         for layer, lr in rates.items()], lr=1.0, **arguments)
     groups = [{"params": list(theirs[int(layer)].parameters()), "lr": lr}
               for layer, lr in rates.items()]
-    optimizer, loss, start = (getattr(torch.optim, name)(groups, **arguments),
-                              CrossEntropyLoss(), copy.deepcopy(model.params))
+    optimizer = getattr(torch.optim, name)(groups, **arguments)
+    loss, start = CrossEntropyLoss(), copy.deepcopy(model.params)
+    if schedule:  # one schedule for rates of their own
+        kind, settings = schedule
+        our_schedule = {"StepLR": StepLR, "CosineAnnealingLR": CosineAnnealingLR}[kind](
+            ours, **settings)
+        their_schedule = getattr(torch.optim.lr_scheduler, kind)(optimizer, **settings)
     for _ in range(8):
         x, t = rng.normal(size=(7, 4)).astype(dtype), rng.integers(3, size=7)
         loss.forward(model.forward(x), t)
@@ -71,8 +78,11 @@ def test_a_partly_frozen_network_takes_pytorchs_path(
         ours.step(model.grads)
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(theirs(torch.tensor(x)),
-                                          torch.tensor(t)).backward()
+                                                                        torch.tensor(t)).backward()
         optimizer.step()
+        if schedule:
+            our_schedule.step()
+            their_schedule.step()
     for key, value in theirs.state_dict().items():
         found = (model.params | model.buffers)[key]
         assert found.dtype == value.numpy().dtype
@@ -92,15 +102,6 @@ def test_parts_match_whole_names():
     for prefixes in ((), ("12",), ("1", "1.wei"), ("",)):
         with pytest.raises(ValueError):
             by.parts(params, *prefixes)
-
-
-def test_split_optimizer_refuses_to_share():
-    params = network().params
-    with pytest.raises(ValueError, match="0.weight"):
-        by.SplitOptimizer(SGD(params, lr=0.1),
-                          SGD(by.parts(params, "0.weight"), lr=0.1))
-    with pytest.raises(ValueError, match="at least one"):
-        by.SplitOptimizer()
 
 
 @quick
@@ -137,8 +138,6 @@ def test_a_frozen_body_may_run_once_for_stacked_networks():
     x, y, alone = (rng.normal(size=(20, 3, 4)), rng.integers(3, size=(20, 3)),
                    copy.deepcopy(models[1]))
     stacked = stack(models)
-    from byhand.initialization import SideBySide
-
     head = Sequential(copy.deepcopy(stacked.layers[-1]))
     train(head, SideBySide(CrossEntropyLoss(reduction="sum")), by.embed(stacked, x), y,
           lr=0.1, epochs=3, batch_size=8, rng=np.random.default_rng(1))
@@ -168,7 +167,9 @@ def test_adapted_statistics(n, dtype):
     assert (not model.training and any(modes) and all(
         np.array_equal(params[name], value) for name, value in model.params.items()))
     assert model.buffers["1.num_batches_tracked"] == 2
-    deep = Sequential(*model.layers[:-1], BatchNorm1d(5, dtype=dtype), Linear(5, 3, rng=rng, dtype=dtype))  # the second sees what the first makes of x
+    # the second sees what the first makes of x
+    deep = Sequential(*model.layers[:-1], BatchNorm1d(5, dtype=dtype),
+                      Linear(5, 3, rng=rng, dtype=dtype))
     theirs = twin(deep)
     theirs[1].momentum = theirs[5].momentum = None
     theirs[1].reset_running_stats(), theirs[5].reset_running_stats()
@@ -186,24 +187,63 @@ def test_adapted_statistics(n, dtype):
                for name, value in deep.buffers.items())
     with pytest.raises(ValueError, match="running statistics"):
         by.adapt_statistics(Sequential(Linear(4, 2, rng=rng)), x)
+    with pytest.raises(ValueError, match="0 examples"):
+        by.adapt_statistics(deep, x[:0])
+
+
+def test_lost_statistics_are_replaced_at_any_depth():
+    rng = np.random.default_rng(0)
+    model = Sequential(Linear(3, 4, rng=rng), Sequential(BatchNorm1d(4), ReLU()),
+                       BatchNorm1d(4))
+    model.buffers["1.0.running_mean"][0] = np.nan
+    model.buffers["1.0.running_var"][1] = np.inf
+    model.buffers["2.running_var"][2] = -np.inf
+    x = rng.normal(size=(10, 3))
+    h = model.layers[0].forward(x)
+    theirs = torch.nn.Sequential(
+        torch.nn.BatchNorm1d(4, momentum=None), torch.nn.ReLU(),
+        torch.nn.BatchNorm1d(4, momentum=None)).double()
+    theirs(torch.tensor(h))
+    by.adapt_statistics(model, x)
+    for ours, layer in (("1.0", 0), ("2", 2)):
+        for name in ("running_mean", "running_var"):
+            np.testing.assert_allclose(model.buffers[f"{ours}.{name}"],
+                                       getattr(theirs[layer], name).numpy())
+    norm = InstanceNorm1d(4, track_running_stats=True)
+    images = rng.normal(size=(6, 4, 5))
+    by.adapt_statistics(norm, images)
+    np.testing.assert_allclose(norm.buffers["running_mean"], images.mean(axis=(0, 2)))
+
+
+def test_only_a_chain_has_a_head():
+    layer = Linear(3, 2, rng=np.random.default_rng(0))
+    for call in (lambda: by.embed(layer, np.ones((2, 3))),
+                 lambda: by.replace_head(layer, layer)):
+        with pytest.raises(TypeError, match="must be a Sequential, got Linear"):
+            call()
+    with pytest.raises(TypeError):
+        by.embed(Sequential(layer), np.ones((2, 3)), 1.0)
 
 
 @quick
-@given(SIZE, SIZE, SIZE, DTYPE, st.sampled_from([0.0, 1e4]))
-def test_nearest_neighbour_and_prototypes(n, k, width, dtype, far):
+@given(SIZE, SIZE, SIZE, DTYPE, st.sampled_from([0.0, 1e4]),
+       st.sampled_from([1e-25, 1.0, 1e30]))
+def test_nearest_neighbour_and_prototypes(n, k, width, dtype, far, size):
     rng = np.random.default_rng(n + 10 * k)
-    x, known, labels = (rng.normal(size=(n, width)) + far).astype(dtype), (
-        rng.normal(size=(k, width)) + far).astype(dtype), rng.permutation(k)
-    distances = ((x[:, None].astype(np.float64) - known) ** 2).sum(axis=2)
+    x, known = ((size * (rng.normal(size=(m, width)) + far)).astype(dtype)
+                for m in (n, k))
+    labels = rng.permutation(k)
+    distances = (((x[:, None].astype(np.float64) - known) / size) ** 2).sum(axis=2)
     chosen = by.nearest_neighbour(x, known, np.arange(k))
-    # the numbers themselves are rounded far from 0
-    slack = 1e-9 if dtype == np.float64 else 1e-2 if far else 1e-4
-    assert np.all(distances[np.arange(n), chosen] <= distances.min(axis=1) + slack)
+    best = distances.min(axis=1)
+    assert np.all(distances[np.arange(n), chosen] <= best * (1 + 1e-12))
     assert np.array_equal(by.nearest_neighbour(x, known, labels), labels[chosen])
     groups = np.append(rng.integers(3, size=k), [5])
     means, classes = by.prototypes(np.vstack([known, known[:1]]), groups)
     assert means.dtype == dtype and classes.tolist() == sorted(set(groups.tolist()))
     assert relative_error(means[-1], known[0]) < tolerance(dtype, 100)
+    many = np.tile(np.float32([[1e4 + 0.5]]), (10**5, 1))  # float32 sums would drift
+    assert by.prototypes(many, np.zeros(10**5))[0] == np.float32(1e4 + 0.5)
     assert relative_error(means[0],
                           np.vstack([known, known[:1]])[groups == classes[0]].astype(
                               np.float64).mean(axis=0)) < tolerance(dtype, 100)
@@ -274,8 +314,31 @@ def test_distorted():
                   {"angle": np.inf}, {"bend": -1}):
         with pytest.raises(ValueError):
             by.distorted(images, np.random.default_rng(0), **wrong)
+        with pytest.raises(ValueError):
+            by.distorted(images[:0], np.random.default_rng(0), **wrong)
     with pytest.raises(TypeError):
         by.distorted(images, np.random.default_rng(0), 0.5)
+    for empty in (images[:0], images[:, :0]):
+        assert by.distorted(empty, np.random.default_rng(0)).shape == empty.shape
+
+
+def test_distances_of_clusters_far_apart_and_of_every_size():
+    wrong = 0
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        side = rng.choice([-1000.0, 1000.0], (20, 1))
+        known = (rng.normal(size=(20, 4)) + side).astype(np.float32)
+        x = known + 0.1 * rng.normal(size=known.shape).astype(np.float32)
+        theirs = torch.cdist(torch.tensor(x), torch.tensor(known)).argmin(1).numpy()
+        wrong += (by.nearest_neighbour(x, known, np.arange(20)) != theirs).sum()
+    assert wrong == 0
+    known = np.array([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])
+    for size in (1e-310, 1e-200, 1e200, 5e307):
+        found = by.nearest_neighbour(known * size, known * size, np.arange(3))
+        assert found.tolist() == [0, 1, 2], size
+    assert by.nearest_neighbour(np.ones((0, 2)), known, np.arange(3)).shape == (0,)
+    twice = by.nearest_neighbour(np.zeros((1, 2)), np.array([[1.0, 0], [0, 1]]), [7, 8])
+    assert twice.tolist() == [7]  # the first of two at one distance
 
 
 def test_bad_arrays():
@@ -289,6 +352,19 @@ def test_bad_arrays():
                         (lambda: by.nearest_neighbour(
                             x.astype(np.float32), x, [0, 1, 2]), TypeError),
                         (lambda: by.nearest_neighbour(x, x[:0], []), ValueError),
+                        (lambda: by.nearest_neighbour(x, x + np.array(
+                            [[0], [np.nan], [0]]), [0, 1, 2]), ValueError),
+                        (lambda: by.nearest_neighbour(x + np.array(
+                            [[0], [-np.inf], [0]]), x, [0, 1, 2]), ValueError),
+                        (lambda: by.nearest_neighbour(x, x, [0, np.nan, 1]),
+                         ValueError),
+                        (lambda: by.prototypes(x, [0, np.nan, 1]), ValueError),
+                        (lambda: by.warp(np.ones((1, 2, 2)), 1j * np.ones((1, 2, 2)),
+                                         np.ones((1, 2, 2))), TypeError),
+                        (lambda: by.warp(np.ones((1, 2, 2)), np.full((1, 2, 2), "1"),
+                                         np.ones((1, 2, 2))), TypeError),
+                        (lambda: by.elastic(np.ones((1, 2, 2)), 1.0,
+                                            np.random.default_rng(0), 2.5), TypeError),
                         (lambda: by.warp(np.ones((1, 2, 2)), np.full((1, 2, 2), np.nan),
                                          np.ones((1, 2, 2))), ValueError),
                         (lambda: by.elastic(np.ones((1, 2, 2)), np.inf,

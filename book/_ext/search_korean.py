@@ -2,8 +2,8 @@
 
 Korean writes particles on the noun (역전파를, 역전파의) and joins nouns into
 compounds (경사하강법), and Sphinx indexes whole words. So this indexes every part of a
-Korean word of two or more syllables, and takes the particles off the end of what the reader types. English is
-indexed as Sphinx does it.
+Korean word of two or more syllables, and takes the particles off the end of what the
+reader types. English is indexed as Sphinx does it.
 """
 
 import re

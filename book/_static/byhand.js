@@ -76,7 +76,22 @@
     for (const entry of document.querySelectorAll('.citation[role="doc-biblioentry"]')) set(entry, "role", "listitem");
   };
 
-  document.addEventListener("DOMContentLoaded", nameThings);
+  // On a phone code is folded at first: a page is read there, not run.
+  const foldCode = () => {
+    if (!window.matchMedia("(max-width: 576px)").matches) return;
+    for (const input of document.querySelectorAll(".bd-article div.cell > .cell_input")) {
+      const fold = document.createElement("details");
+      fold.className = "byhand-code";
+      fold.innerHTML = "<summary>Code</summary>";
+      input.before(fold);
+      fold.append(input);
+    }
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    nameThings();
+    foldCode();
+  });
   window.addEventListener("load", () => {
     nameThings();
     reachWide();

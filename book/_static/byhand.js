@@ -69,6 +69,11 @@
       const chapter = summary.closest("li").querySelector("a")?.textContent.trim();
       set(summary, "aria-label", `pages under ${chapter}`);
     }
+    const sidebar = document.querySelector(".bd-sidebar-primary");
+    if (sidebar) {
+      set(sidebar, "role", "navigation");
+      set(sidebar, "aria-label", "the book");
+    }
     for (const button of document.querySelectorAll(".theme-switch-button")) {
       set(button, "aria-label", `colours: ${document.documentElement.dataset.mode || "auto"}`);
     }

@@ -54,12 +54,12 @@ def kind(cell):
 
 
 def sets_up(node):
-    """An import, an attempt to import, or a call or assignment that draws nothing."""
+    """An import, the installation, or a call or assignment that draws nothing."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return True
-    if isinstance(node, (ast.Try, ast.If)):
-        return "byhand" in ast.unparse(node) and "pass" in ast.unparse(node)
-    return bool(re.match(r"plt\.style\.use\(|rng = |\w+ = resolve_device\(",
+    if isinstance(node, ast.If):
+        return "find_spec" in ast.unparse(node)
+    return bool(re.match(r"use_style\(|rng = |\w+ = resolve_device\(",
                          ast.unparse(node)))
 
 
@@ -219,7 +219,9 @@ class Sliders(SphinxPostTransform):
 
     def slider(self, state, view):
         box = state[view]["state"]
-        slider, stack = (state[reference(child)]["state"] for child in box["children"])
+        slider, stack, *rest = (state[reference(child)]["state"]
+                                for child in box["children"])
+        caption = f'<p class="caption">{rest[0]["value"]}</p>' if rest else ""
         name = "slider-" + hashlib.sha256(view.encode()).hexdigest()[:8]
         labels = slider["_options_labels"]
         frames = [self.frame(state[reference(child)]["state"]["value"])
@@ -235,7 +237,7 @@ class Sliders(SphinxPostTransform):
             f'<input type="range" id="{name}" min="0" max="{len(labels) - 1}" '
             f'value="{shown}" step="1" aria-valuetext="{escape(labels[shown])}">'
             f'<output for="{name}">{escape(labels[shown])}</output></div>'
-            f'<div class="frames">{pictures}</div>'
+            f'<div class="frames">{pictures}</div>{caption}'
             f'<p class="visually-hidden" aria-live="polite"></p></div>')
 
     def frame(self, html):
@@ -251,6 +253,7 @@ class Sliders(SphinxPostTransform):
 
 DARK = {  # ink and the colours of byhand.lab.STYLE, on white, and Okabe and Ito's on dark
     "#1a1a1a": "#e6e6e6",
+    "#767676": "#9a9a9a",
     "#094afa": "#56a0f0", "#b7822b": "#e69f00", "#226051": "#2cc295",
     "#933206": "#ff7a45", "#079ad6": "#7cc8f2", "#ea2a80": "#e39bc5",
 }
@@ -272,6 +275,9 @@ def picture(app, data, kind):
         (folder / f"{stem}.{kind}").write_bytes(data)
         return {"light": f"{stem}.{kind}"}
     text = re.sub(r"<metadata>.*?</metadata>", "", data.decode(), flags=re.DOTALL)
+    # the white of the paper: on the page, a figure has the page's own
+    text = re.sub(r'(<g id="patch_1">\s*<path[^>]*?style="fill: )#ffffff', r"\1none",
+                  text, count=1)
     size = re.search(r'<svg[^>]*?width="([\d.]+)pt"', text), re.search(
         r'<svg[^>]*?height="([\d.]+)pt"', text)
     (folder / f"{stem}.svg").write_text(text, encoding="utf-8")
@@ -298,6 +304,22 @@ def images(docname, names, alt, app):
 def canonical(app, pagename, templatename, context, doctree):
     """The address that a page names as its own."""
     context["pageurl"] = app.config.html_baseurl + app.builder.get_target_uri(pagename)
+
+
+class Figures(SphinxPostTransform):
+    """An SVG in the output of a cell is shown in a light and a dark copy."""
+
+    default_priority = 6
+    formats = ("html",)
+
+    def run(self):
+        for image in list(self.document.findall(nodes.image)):
+            path = Path(self.app.srcdir, image["uri"])
+            if path.suffix == ".svg" and "jupyter_execute" in path.parts:
+                names = picture(self.app, path.read_bytes(), "svg")
+                html = images(self.env.docname, names, escape(image.get("alt", "")),
+                              self.app)
+                image.replace_self(nodes.raw("", html, format="html"))
 
 
 def drop_widget_manager(app, pagename, templatename, context, doctree):
@@ -367,6 +389,7 @@ def setup(app):
     app.add_transform(Lead)
     app.add_post_transform(CodeLinks)
     app.add_post_transform(Sliders)
+    app.add_post_transform(Figures)
     sphinx.search.IndexBuilder = ShortIndex  # the builder imports it when it starts
     app.connect("builder-inited", shorten_addresses)
     app.connect("builder-inited", start_katex, priority=900)

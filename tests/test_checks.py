@@ -382,8 +382,8 @@ def test_right_code_passes_in_every_dress():
     report = checks.check_layer(Plain(), scaled, X, device="cpu", dtypes=(np.float32,),
                                 scales=())
     assert {row["dtype"] for row in report.rows} == {"float32"}
-    checks.check_layer(Plain(), scaled, X, device="cpu", dtypes=(np.float16,), rtol=1e-2,
-                       scales=())
+    checks.check_layer(Plain(), scaled, X, device="cpu", dtypes=(np.float16,),
+                       rtol=1e-2, scales=())
     with pytest.raises(TypeError, match="float16"):
         checks.check_layer(Plain(), scaled, X, device="cpu", dtypes=(np.float16,))
     checks.check_layer(ReLU(), torch.relu, np.array(1.5), device="cpu")
@@ -391,7 +391,7 @@ def test_right_code_passes_in_every_dress():
 
 @pytest.mark.parametrize(["fault", "match"], {
     "keeps the mean": r"output in float64 \(times 1e-08\) differs",
-    "first length": r"ends in a ValueError in float64 \(another batch\): expected 5 rows",
+    "first length": r"a ValueError in float64 \(another batch\): expected 5 rows",
     "bad for small": r"input.grad in float64 \(times 1e-08\) differs",
     "bad for large": r"input.grad in float64 \(times 1e\+04\) differs",
 }.items())

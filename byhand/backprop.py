@@ -5,6 +5,7 @@ __all__ = ['check_array', 'check_state', 'Layer', 'Linear', 'Sigmoid', 'ReLU', '
 
 # %% ../book/backprop.ipynb #8d42c512
 import math
+import operator
 from collections import deque
 
 import numpy as np
@@ -226,7 +227,7 @@ class Linear(Layer):
 
     def __init__(self, in_features, out_features, bias=True, *, rng, dtype=np.float64):
         super().__init__()
-        if in_features < 1 or out_features < 1:
+        if min(map(operator.index, (in_features, out_features))) < 1:
             raise ValueError("in_features and out_features must be at least 1, got "
                              f"{in_features} and {out_features}")
         if np.dtype(dtype) not in _FLOATS:
@@ -442,10 +443,13 @@ def train(model, loss, x, y, *, lr=None, epochs, batch_size, rng, optimizer=None
     if loss.reduction != "mean":
         raise ValueError(
             f'the loss must have the reduction "mean", got {loss.reduction!r}')
+    if min(np.ndim(x), np.ndim(y)) < 1:
+        raise ValueError("x and y must be arrays of examples, got the shapes "
+                         f"{np.shape(x)} and {np.shape(y)}")
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(
             f"x and y must have one length of at least 1, got {len(x)} and {len(y)}")
-    if min(batch_size, epochs, chunks) < 1:
+    if min(map(operator.index, (batch_size, epochs, chunks))) < 1:
         raise ValueError("batch_size, epochs and chunks must be at least 1, got "
                          f"{batch_size}, {epochs} and {chunks}")
     losses, layers = np.zeros(epochs), model.named_layers().values()

@@ -124,9 +124,10 @@ def lr_range_test(model, loss, x, y, *, lrs, batch_size, rng):
     if lrs.ndim != 1 or len(lrs) == 0 or not np.all(np.isfinite(lrs)) or not np.all(
         np.diff(lrs, prepend=0.0) > 0):
         raise ValueError("lrs must be a list of positive, finite rates in rising order")
-    if len(x) != len(y):
+    if np.ndim(x) == 0 or np.ndim(y) == 0 or len(x) != len(y):
         raise ValueError(
-            f"x and y must have equally many entries, got {len(x)} and {len(y)}")
+            "x and y must have equally many entries, got the shapes "
+            f"{np.shape(x)} and {np.shape(y)}")
     if not 1 <= batch_size <= len(x):
         raise ValueError(
             f"batch_size must lie between 1 and {len(x)}, got {batch_size}")
@@ -186,9 +187,11 @@ def cubic_minimizer(a, b, low, high):
     of two Trials.
 
     Of a straight line the lower end. Where there is no minimum, or a value or a slope
-    is not finite, the middle of low and high. Source: Nocedal and Wright, 2006,
-    equation 3.59.
+    is not finite, the middle of low and high. ValueError unless low <= high. Source:
+    Nocedal and Wright, 2006, equation 3.59.
     """
+    if not low <= high:
+        raise ValueError(f"low must not exceed high, got {low} and {high}")
     a, b = (a, b) if a.t <= b.t else (b, a)
     if not b.t > a.t:
         return (low + high) / 2
@@ -327,9 +330,11 @@ class _History:
 
     def __init__(self, params, lr=1, max_iter=20, max_eval=None, tolerance_grad=1e-7,
                  tolerance_change=1e-9, history_size=100, line_search_fn=None):
-        if not 0 < lr < math.inf or max_iter < 1 or history_size < 1:
-            raise ValueError("lr, max_iter and history_size must be positive, got "
-                             f"{lr}, {max_iter} and {history_size}")
+        if not 0 < lr < math.inf:
+            raise ValueError(f"lr must be positive and finite, got {lr}")
+        for name, value in (("max_iter", max_iter), ("history_size", history_size)):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} must be an integer above 0, got {value}")
         if not (tolerance_grad >= 0 and tolerance_change >= 0):
             raise ValueError("the tolerances must be at least 0, got "
                              f"{tolerance_grad} and {tolerance_change}")
@@ -355,6 +360,37 @@ class _History:
                 self.scale = curvature / _dot(y, y)
         return -two_loop(g, self.pairs, self.scale)
 
+# %% ../book/gradient_descent.ipynb #2d7e90fb
+class _Resumable(_History):
+    """What L-BFGS remembers, to be saved and taken back."""
+
+    def state_dict(self):
+        """A copy of the memory; parameters and settings are not in it."""
+        return copy.deepcopy({"pairs": list(self.pairs), "scale": self.scale,
+                              "moved": self.moved, "n_iter": self.n_iter})
+
+    def load_state_dict(self, state_dict):
+        """Take back what state_dict gave. KeyError, TypeError or ValueError, and
+        nothing changed, for what does not belong to these parameters and settings.
+        """
+        if state_dict.keys() != self.state_dict().keys():
+            raise KeyError(f"expected {sorted(self.state_dict())}, got "
+                           f"{sorted(state_dict)}")
+        state, like = copy.deepcopy(state_dict), self.vector.get()
+        if len(state["pairs"]) > self.pairs.maxlen:
+            raise ValueError(f"history_size is {self.pairs.maxlen}, got "
+                             f"{len(state['pairs'])} pairs")
+        kept = [pair[:2] for pair in state["pairs"]]
+        for pair in kept if state["moved"] is None else [*kept, state["moved"]]:
+            for vector in pair:
+                check_array("a remembered vector", vector, like.shape, like.dtype)
+        if not (state["scale"] > 0 and state["n_iter"] >= 0):
+            raise ValueError("scale must be positive and n_iter at least 0, got "
+                             f"{state['scale']} and {state['n_iter']}")
+        self.pairs = deque(state["pairs"], maxlen=self.pairs.maxlen)
+        self.scale, self.moved, self.n_iter = (state[name] for name in
+                                               ("scale", "moved", "n_iter"))
+
 # %% ../book/gradient_descent.ipynb #a6e41b03
 def _finite(value, gradient, where):
     """ValueError unless the loss and its gradient are finite."""
@@ -363,7 +399,7 @@ def _finite(value, gradient, where):
                          f"{np.max(np.abs(gradient))}")
 
 
-class _Iterations(_History):
+class _Iterations(_Resumable):
     """What a call of step does."""
 
     def iterate(self, closure):

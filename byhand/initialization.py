@@ -20,11 +20,12 @@ def fans(shape):
     """Fan-in and fan-out of a weight: (out, in) or, for convolutions, (out, in,
     *kernel), as torch.nn.init counts them.
 
-    Raises ValueError for fewer than two axes or an empty one.
+    Raises ValueError for fewer than two axes, an empty one, or a length that is no
+    integer.
     """
-    if len(shape) < 2 or min(shape) < 1:
-        raise ValueError(
-            f"shape must have two or more axes, none of them empty, got {tuple(shape)}")
+    if len(shape) < 2 or min(shape) < 1 or any(n != int(n) for n in shape):
+        raise ValueError("shape must have two or more axes, their lengths integers of at "
+                         f"least 1, got {tuple(shape)}")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 
@@ -218,7 +219,9 @@ def lsuv(model, x, rng):
                          "would stay without a scale")
     for layer in model.layers:
         if isinstance(layer, Linear):
-            spread = float(np.std(layer.forward(x)))
+            y = layer.forward(x).astype(np.float64)
+            unit = float(np.max(np.abs(y), initial=0)) or 1.0  # no square overflows
+            spread = unit * float(np.std(y / unit))
             if not spread > 0:
                 raise ValueError(
                     "a layer's output is constant over x: its scale cannot be chosen")

@@ -1206,4 +1206,4 @@ EXEMPT |= {f"checks.{name}": "tests/test_checks.py" for name in (
     "catches HINTED check_random many_sizes view pair check_gradient stepwise"
     ).split()}
 EXEMPT |= {f"experiments.{name}": "tests/test_experiments.py" for name in (
-    "ANSWERS WORDS Outcome catalogue margin claim").split()}
+    "ANSWERS WORDS Outcome answer_of catalogue margin claim").split()}

@@ -28,7 +28,7 @@ quick = settings(max_examples=25)
 
 
 @quick
-@given(st.integers(0, 5), SIZE, SIZE, st.booleans(), st.integers(0, 99))
+@given(st.integers(1, 5), SIZE, SIZE, st.booleans(), st.integers(0, 99))
 def test_linear(n, d, m, bias, seed):
     rng = np.random.default_rng(seed)
     check_layer(Linear(d, m, bias, rng=rng), torch.nn.Linear(d, m, bias),
@@ -236,7 +236,8 @@ def test_train_leaves_the_update_to_an_optimizer():
      ({"optimizer": object()}, "either lr or"), ({"y": np.ones((29, 1))}, "one length"),
      ({"x": np.ones((0, 3)), "y": np.ones((0, 1))}, "at least 1"),
      ({"batch_size": 0}, "batch_size"), ({"epochs": 0}, "epochs"),
-     ({"chunks": 0}, "chunks"), ({"lr": np.nan}, "finite"), ({"lr": -1.0}, "negative")],
+     ({"chunks": 0}, "chunks"), ({"lr": np.nan}, "finite"), ({"lr": -1.0}, "negative"),
+     ({"x": np.array(1.0)}, "shapes"), ({"y": None}, "shapes")],
 )  # fmt: skip
 def test_train_refuses(changed, message):
     x, y = problem()
@@ -530,3 +531,12 @@ def test_train_keeps_the_steps_before_a_batch_that_fails():
     train(one, CrossEntropyLoss(), x[:3], np.array([0, 1, 1]), lr=1.0, epochs=1,
           batch_size=3, rng=InOrder())
     assert np.array_equal(model.params["0.weight"], one.params["0.weight"])
+
+
+def test_sizes_are_integers():
+    x, y = problem()
+    for wrong in (lambda: Linear(1.5, 2, rng=np.random.default_rng(0)),
+                  lambda: train(linear(), MSELoss(), x, y, lr=1.0, epochs=1.5,
+                                batch_size=2, rng=np.random.default_rng(0))):
+        with pytest.raises(TypeError, match="integer"):
+            wrong()

@@ -14,8 +14,8 @@ from byhand.activations import GLU, LeakyReLU, PReLU, Tanh
 from byhand.backprop import Linear, MSELoss, ReLU, Sequential, train
 from byhand.checks import check_layer, check_loss, relative_error
 from byhand.experiments import (
-    ANSWERS, Paired, SideBySide, StackedLinear, accuracy, baselines, fact, margin, mlp,
-    paired, stack, tuned,
+    ANSWERS, Paired, SideBySide, StackedLinear, accuracy, baselines, constant, fact,
+    margin, mlp, nearest_neighbor, paired, softmax_regression, stack, tuned,
 )
 from byhand.losses import CrossEntropyLoss, Softmax
 
@@ -251,6 +251,11 @@ def test_an_answer_that_is_no_number_is_wrong():
     assert accuracy(model, x, np.array([0, 0, 0])) == 1 / 3 and model.training
     accuracy(model.eval(), x, np.array([0, 0, 0]))
     assert not model.training
+    model.train().layers[0].eval()  # a frozen body
+    accuracy(model, x, np.array([0, 0, 0]))
+    assert model.training and not model.layers[0].training
+    with pytest.raises(TypeError, match="integers, got float64"):
+        accuracy(model, x, np.array([0, 0, 0]) + 0.5)
 
 
 # --- pairs and their answers ---
@@ -319,8 +324,8 @@ def test_equal_differences_are_no_certainty(value):
     (lambda: paired([1.0, 2.0], 0.0, comparisons=0), ValueError, "comparisons"),
     (lambda: paired([1.0, 2.0], 0.0, resplit=-0.1), ValueError, "resplit"),
     (lambda: paired([1.0, 2.0], 0.0).answers("absent"), ValueError, "Give paired a d"),
-    (lambda: paired([1.0, 2.0], 0.0).answers("undecided"), ValueError, "expected one"),
-    (lambda: paired([1.0, 2.0], 0.0).answers(), ValueError, "expected one"),
+    (lambda: paired([1.0, 2.0], 0.0).answers("undecided"), ValueError, "expected some"),
+    (lambda: paired([1.0, 2.0], 0.0).answers(), ValueError, "expected some"),
     (lambda: fact(1, "x"), TypeError, "got 1"),
     (lambda: fact(None, "x"), TypeError, "got None"),
     (lambda: fact(True, " "), ValueError, "in words"),
@@ -497,3 +502,26 @@ def test_baselines_are_scikit_learn_s():
             baselines(*wrong)
     with pytest.raises(ValueError, match="finite"):
         baselines(x * np.nan, y, x_test, y_test)
+
+
+@pytest.mark.parametrize("rival", [constant, nearest_neighbor, softmax_regression])
+def test_a_rival_refuses_what_has_no_answer(rival):
+    x, y = np.eye(3), np.arange(3)
+    for wrong in [(x, y[:2], x), (x[:0], y[:0], x), (x, y, x[:, :2]), (x[0], y, x),
+                  (x, None, x)]:
+        with pytest.raises(ValueError, match=r"expected x \(N, D\)"):
+            rival(*wrong)
+    for wrong in [(np.full((3, 3), np.nan), y, x), (x, y, np.full((3, 3), np.inf))]:
+        with pytest.raises(ValueError, match="finite"):
+            rival(*wrong)
+
+
+@pytest.mark.parametrize(["dtype", "size"], [
+    (np.float32, 1e-30), (np.float32, 1e30), (np.float64, 1e-200), (np.float64, 8e307)])
+def test_the_nearest_neighbor_at_any_size(dtype, size):
+    rng = np.random.default_rng(9)
+    x, x_test = rng.uniform(-1, 1, (2, 30, 4)).astype(dtype)
+    y = np.arange(30)
+    expected = nearest_neighbor(x, y, x_test)
+    found = nearest_neighbor(x * dtype(size), y, x_test * dtype(size))
+    assert np.array_equal(found, expected)

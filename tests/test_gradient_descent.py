@@ -342,7 +342,8 @@ def test_strong_wolfe_takes_care_of_what_is_not_finite():
 
 
 @pytest.mark.parametrize("search", [None, "strong_wolfe"])
-@pytest.mark.parametrize("bad", ["nan loss", "nan gradient", "error", "missing", "dtype"])
+@pytest.mark.parametrize("bad", ["nan loss", "nan gradient", "error", "missing",
+                                 "dtype"])
 @pytest.mark.parametrize("when", [0, 5])
 def test_a_step_of_lbfgs_that_raises_changes_nothing(search, bad, when):
     """The bad evaluation comes at once, or in the middle of the second call."""
@@ -389,7 +390,8 @@ def test_lbfgs_in_float32_at_any_size_of_the_gradient(scale):
 
     def closure():
         gap = params["x"] - target
-        return scale * float(gap.astype(float) @ gap) / 2, {"x": np.float32(scale) * gap}
+        return (scale * float(gap.astype(float) @ gap) / 2,
+                {"x": np.float32(scale) * gap})
 
     optimizer = LBFGS(params, tolerance_grad=0, tolerance_change=0,
                       line_search_fn="strong_wolfe")
@@ -417,7 +419,46 @@ def test_what_is_lost_or_no_array_is_refused():
         with pytest.raises(ValueError, match='reduction "mean"'):
             lr_range_test(model, MSELoss(reduction), x, y, lrs=[0.1], batch_size=2,
                           rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="low must not exceed high"):
+        cubic_minimizer(Trial(0.0, 0.0, -1.0), Trial(1.0, 0.0, 1.0), 2.0, 1.0)
+    for inputs in ((x, np.array(1.0)), (np.array(1.0), y), (x, y[:3])):
+        with pytest.raises(ValueError, match="equally many entries"):
+            lr_range_test(model, MSELoss(), *inputs, lrs=[0.1], batch_size=1,
+                          rng=np.random.default_rng(0))
     for bad in ({"lr": math.inf}, {"lr": math.nan}, {"tolerance_grad": math.nan},
-                {"tolerance_change": -1}):
+                {"tolerance_change": -1}, {"max_iter": 1.5}, {"history_size": 1.5},
+                {"max_iter": 0}):
         with pytest.raises(ValueError):
             LBFGS({"x": np.zeros(2)}, **bad)
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_resumed_lbfgs_is_the_uninterrupted_one(search, dtype):
+    def build():
+        params = {"x": np.array([-1.2, 1.0], dtype)}
+        return params, LBFGS(params, lr=0.3, max_iter=2, line_search_fn=search)
+
+    def valley(params):
+        x, y = (float(value) for value in params["x"])
+        return (100 * (y - x * x) ** 2 + (1 - x) ** 2, {"x": np.array(
+            [-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)], dtype)})
+
+    params, optimizer = build()
+    for _ in range(3):
+        optimizer.step(lambda: valley(params))
+    kept, state = params["x"].copy(), pickle.loads(pickle.dumps(optimizer.state_dict()))
+    for _ in range(3):
+        optimizer.step(lambda: valley(params))
+    resumed, second = build()
+    for name, value in (("pairs", [(np.zeros(3, dtype),) * 2]), ("scale", math.nan),
+                        ("moved", (None, None)), ("n_iter", -1), ("more", 0)):
+        before = pickle.dumps(second.state_dict())
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            second.load_state_dict(state | {name: value})
+        assert pickle.dumps(second.state_dict()) == before
+    resumed["x"][...] = kept
+    second.load_state_dict(state)
+    for _ in range(3):
+        second.step(lambda: valley(resumed))
+    assert np.array_equal(resumed["x"], params["x"])

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
-from byhand.activations import PReLU, Tanh
-from byhand.backprop import Linear, ReLU, Sequential, train
+from byhand.activations import Tanh
+from byhand.backprop import Linear, ReLU, Sequential
 from byhand.initialization import (
     calculate_gain,
     fans,
@@ -30,8 +30,8 @@ from byhand.initialization import (
     xavier_uniform,
     zeros,
 )
-from byhand.checks import check_layer, check_loss, relative_error, tolerance
-from byhand.losses import CrossEntropyLoss
+from byhand.checks import relative_error, tolerance
+from byhand.experiments import stack
 
 shapes = st.lists(st.integers(1, 7), min_size=2, max_size=4).map(tuple)
 dtypes = st.sampled_from(["float64", "float32"])
@@ -147,7 +147,31 @@ def test_gaussian_mean():
         assert gaussian_mean(lambda u: u**power) == pytest.approx(moment, rel=1e-12)
     for edge in np.linspace(-3, 3, 50):
         assert (gaussian_mean(lambda u: np.where(u > edge, 1.0, 0.0))
-                == pytest.approx(stats.norm.sf(edge), abs=4e-4))
+                == pytest.approx(stats.norm.sf(edge), abs=5e-4))
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e3, 1e6, 1e12, 1e18])
+def test_gaussian_mean_of_a_narrow_spike(scale):
+    found = gaussian_mean(lambda u: 1 / (1 + (scale * u) ** 2))
+    exact = (math.sqrt(math.pi / 2) / scale  # Abramowitz and Stegun 7.4.11
+             * special.erfcx(1 / (scale * math.sqrt(2))))
+    assert found == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize("variance", [1e5, 1e8, 1e20])
+def test_mean_field_where_tanh_saturates(variance):
+    q, m, chi = mean_field(Tanh(), 2, variance)
+    assert m == pytest.approx(1, rel=0.01)
+    slope = 4 / 3 / math.sqrt(2 * math.pi * q[1])  # of the spike 1 - tanh^2, squared
+    assert chi[1] == pytest.approx(variance * slope, rel=1e-3)
+
+
+def test_mean_field_leaves_the_layer_as_it_was():
+    layer, x = Tanh(), np.array([0.3])
+    layer.forward(x)
+    before = layer.backward(np.ones(1))
+    mean_field(layer, 2, 1.0)
+    assert np.array_equal(layer.backward(np.ones(1)), before)
 
 
 @given(st.floats(0.1, 4), st.floats(0, 2), st.floats(0.1, 3))
@@ -205,14 +229,35 @@ RNG = np.random.default_rng(6)
     [
         lambda: fans((3,)),
         lambda: fans((3, 0)),
+        lambda: fans((3, 1.5)),
         lambda: xavier_uniform((3,), RNG),
         lambda: kaiming_normal((3, 3), RNG, mode="fan_avg"),
         lambda: kaiming_normal((3, 3), RNG, nonlinearity="gelu"),
         lambda: calculate_gain("leaky_relu", "0.2"),
         lambda: calculate_gain("leaky_relu", True),
+        lambda: calculate_gain("leaky_relu", math.nan),
+        lambda: calculate_gain("leaky_relu", 1j),
         lambda: normal((3, 3), RNG, std=-1),
         lambda: normal((3, 3), RNG, std=math.nan),
+        lambda: normal((3, 3), RNG, std=math.inf),
+        lambda: normal((3, 3), RNG, mean=math.nan),
+        lambda: xavier_normal((3, 3), RNG, gain=math.nan),
         lambda: uniform((3, 3), RNG, a=math.nan),
+        lambda: uniform((3, 3), RNG, b=math.inf),
+        lambda: xavier_uniform((3, 3), RNG, gain=math.inf),
+        lambda: orthogonal((3, 3), RNG, gain=math.nan),
+        lambda: trunc_normal((3, 3), RNG, mean=math.nan),
+        lambda: trunc_normal((3, 3), RNG, std=math.inf),
+        lambda: mean_field(ReLU(), 2, -1.0),
+        lambda: mean_field(ReLU(), 2, 1.0, bias_var=math.nan),
+        lambda: mean_field(ReLU(), 2, 1.0, input_moment=math.inf),
+        lambda: mean_field(ReLU(), 9, 1e100),
+        lambda: initialize(stack([Sequential(Linear(3, 2, rng=RNG))] * 2), normal, RNG),
+        lambda: lsuv(stack([Sequential(Linear(3, 2, rng=RNG))] * 2),
+                     np.ones((4, 2, 3)), RNG),
+        lambda: lsuv(Sequential(Sequential(Linear(3, 2, rng=RNG))),
+                     RNG.normal(size=(4, 3)), RNG),
+        lambda: lsuv(Sequential(Linear(3, 2, rng=RNG)), np.full((4, 3), np.nan), RNG),
         lambda: uniform((3, 3), RNG, a=1, b=0),
         lambda: orthogonal((3,), RNG),
         lambda: trunc_normal((3, 3), RNG, std=0.0),
@@ -223,3 +268,32 @@ RNG = np.random.default_rng(6)
 def test_bad_input_is_refused(call):
     with pytest.raises(ValueError, match=r"\w"):
         call()
+
+
+class Nearly:
+    """A generator whose uniform numbers lie next to the upper end."""
+
+    def uniform(self, low, high, size):
+        return np.full(size, low + (high - low) * (1 - 1e-12))
+
+
+@pytest.mark.parametrize(["a", "b"], [(0.0, 1.0), (-0.1, 0.3), (-2.0, -1.0)])
+def test_uniform_stays_below_its_end_in_float32(a, b):
+    values = uniform((4,), Nearly(), a, b, np.float32)
+    assert values.dtype == np.float32 and np.all(values < np.float32(b))
+    assert np.all(uniform((4,), RNG, a, a, np.float32) == np.float32(a))
+
+
+@pytest.mark.parametrize("slope", [np.float32(0.2), np.int64(1), 1e200])
+def test_a_slope_may_be_numpy_s(slope):
+    assert calculate_gain("leaky_relu", slope) == pytest.approx(
+        math.sqrt(2) / math.hypot(1, float(slope)), rel=1e-15)
+
+
+@pytest.mark.parametrize(["dtype", "size"], [
+    (np.float32, 1e20), (np.float32, 1e-23), (np.float64, 1e200), (np.float64, 1e-200)])
+def test_lsuv_of_large_and_small_batches(dtype, size):
+    model = Sequential(Linear(4, 5, rng=RNG, dtype=dtype))
+    x = np.random.default_rng(7).normal(size=(50, 4)).astype(dtype) * dtype(size)
+    model.load_state(lsuv(model, x, RNG))
+    assert model.forward(x).std() == pytest.approx(1, rel=1e-5)

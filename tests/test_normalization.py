@@ -13,8 +13,8 @@ from sklearn import datasets, preprocessing
 
 from byhand import normalization as by
 from byhand.backprop import Linear, Sequential, train
-from byhand.initialization import SideBySide, stack
 from byhand.checks import check_layer, relative_error
+from byhand.experiments import SideBySide, stack
 from byhand.losses import CrossEntropyLoss
 
 quick = settings(max_examples=12)

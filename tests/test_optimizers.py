@@ -174,6 +174,9 @@ def test_sma_length():
         assert np.isclose(sma_length(0.99, t),
                           2 * (weights * np.arange(t)).sum() / weights.sum() + 1)
     assert np.isclose(sma_length(0.99, math.inf), 199)
+    for beta, t in ((1.0, 5), (-0.1, 5), (0.9, 0), (0.9, math.nan)):
+        with pytest.raises(ValueError, match="expected 0 <= beta < 1"):
+            sma_length(beta, t)
 
 
 def rates(optimizer, make, metrics, momentum=None):
@@ -314,6 +317,10 @@ def test_params_must_fit(kind):
     (RMSprop, {"alpha": 1.0}), (RMSprop, {"momentum": -1}), (Adadelta, {"rho": 1.5}),
     (Adam, {"betas": (1.0, 0.9)}), (Adam, {"betas": (0.9, -0.1)}), (Adam, {"eps": -1}),
     (NAdam, {"momentum_decay": -1}), (Lion, {"betas": (0.9, 1.0)}),
+    (SGD, {"dampening": math.nan}), (SGD, {"momentum": math.inf}),
+    (Adam, {"betas": (0.9,)}), (Adam, {"betas": (0.9, 0.9, 0.9)}),
+    (Adam, {"betas": (0.9, math.nan)}), (RMSprop, {"alpha": math.nan}),
+    (Muon, {"ns_coefficients": (1.0, 2.0)}), (Muon, {"ns_steps": -1}),
     (Muon, {"momentum": 1.0}), (Muon, {"adjust_lr_fn": "other"}),
 ])
 def test_bad_settings(kind, bad):
@@ -322,6 +329,8 @@ def test_bad_settings(kind, bad):
 
 
 def test_muon_is_for_matrices():
+    with pytest.raises(TypeError):
+        Muon({"w": np.ones((2, 2))}, ns_steps=1.5)
     with pytest.raises(ValueError, match="bias"):
         Muon({"bias": np.ones(3)})
 
@@ -340,6 +349,11 @@ def test_a_rate_is_checked_when_it_is_set():
     lambda o: SequentialLR(o, [StepLR(o, 2)], [3]), lambda o: OneCycleLR(o, 0.1, 0),
     lambda o: OneCycleLR(o, 0.1, 5, anneal_strategy="sin"),
     lambda o: ReduceLROnPlateau(o, "least"), lambda o: ReduceLROnPlateau(o, factor=1.0),
+    lambda o: ReduceLROnPlateau(o, patience=-1), lambda o: ReduceLROnPlateau(o, eps=-1),
+    lambda o: ReduceLROnPlateau(o, min_lr=math.nan), lambda o: StepLR(o, 2, math.nan),
+    lambda o: LinearLR(o, 0.5, -1.0), lambda o: CosineAnnealingLR(o, 5, -1.0),
+    lambda o: OneCycleLR(o, 0.1, 5, max_momentum=1.0), lambda o: OneCycleLR(o, [], 5),
+    lambda o: CosineAnnealingLR(o, math.inf), lambda o: ExponentialLR(o, math.inf),
 ])
 def test_bad_schedules(make):
     with pytest.raises(ValueError):
@@ -734,7 +748,8 @@ def test_newton_schulz_at_any_size(size):
 def test_sequences_refuse_what_cannot_follow():
     opt, other = (SGD({"w": np.zeros(1)}, lr=0.1) for _ in range(2))
     for schedules, milestones, words in (
-        ([], [], "at least one"), ([LinearLR(opt), ReduceLROnPlateau(opt)], [3], "metric"),
+        ([], [], "at least one"),
+        ([LinearLR(opt), ReduceLROnPlateau(opt)], [3], "metric"),
         ([LinearLR(opt), StepLR(other, 2)], [3], "another optimizer"),
         ([LinearLR(opt), StepLR(opt, 2)], [0], "rising"),
         ([LinearLR(opt), StepLR(opt, 2), StepLR(opt, 2)], [3, 3], "rising"),
@@ -755,7 +770,8 @@ def test_a_schedule_step_that_raises_changes_nothing():
         assert (schedule.state_dict(), opt.state_dict()) == before
     with pytest.raises(TypeError, match="param_groups"):
         StepLR(object(), 2)
-    for make in (lambda: OneCycleLR(opt, [0.1, 0.2], 5), lambda: LambdaLR(opt, [halve] * 3),
+    for make in (lambda: OneCycleLR(opt, [0.1, 0.2], 5),
+                 lambda: LambdaLR(opt, [halve] * 3),
                  lambda: ReduceLROnPlateau(opt, min_lr=[0.1, 0.2])):
         with pytest.raises(ValueError, match="for each group"):
             make()

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from byhand import regularization as by
 from byhand.backprop import Linear, ReLU, Sequential
-from byhand.initialization import stack
 from byhand.checks import check_layer, relative_error
+from byhand.experiments import stack
 from byhand.lab import digits
 
 quick = settings(max_examples=15)

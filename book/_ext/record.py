@@ -17,8 +17,8 @@ from html import escape
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "record"
-BOX = re.compile(r'(<details class="byhand-check" data-group="([^"]+)">.*?)(</details>)',
-                 re.DOTALL)
+BOX = re.compile(
+    r'(<details class="byhand-check" data-group="([^"]+)">.*?)(</details>)', re.DOTALL)
 
 
 def read(path):
@@ -74,7 +74,7 @@ def collect(entries):
 
 
 def slug(record):
-    """The name of a record's file: "cpu", or the GPU's name, "nvidia-h100-80gb-hbm3"."""
+    """The name of a record's file: "cpu", or the GPU's name."""
     name = record["run"]["gpu"] or "cpu"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
@@ -100,8 +100,9 @@ def sentence(record, group):
             largest[key] = max(row["error"], largest.get(key, 0.0))
     errors = ", ".join(f"{key} {value:.1e}" for key, value in sorted(largest.items()))
     run = record["run"]
-    return (f'<p class="byhand-record">Largest error on {escape(run["gpu"] or "a CPU")}: '
-            f'{escape(errors)} (NumPy {escape(run["numpy"])}, PyTorch '
+    device = escape(run["gpu"] or "a CPU")
+    return (f'<p class="byhand-record">Largest error on {device}: {escape(errors)} ('
+            f'NumPy {escape(run["numpy"])}, PyTorch '
             f'{escape(run["torch"])}, {escape(run["date"])}).</p>')
 
 

@@ -1,9 +1,9 @@
 """Search that finds Korean words inside longer ones.
 
-Korean writes particles on the noun (역전파를, 역전파의) and joins nouns into compounds (경사하강법),
-and Sphinx indexes whole words. So this indexes every part of a Korean word of two or
-more syllables, and takes the particles off the end of what the reader types. English is
-indexed as Sphinx does it.
+Korean writes particles on the noun (역전파를, 역전파의) and joins nouns into
+compounds (경사하강법), and Sphinx indexes whole words. So this indexes every part of a
+Korean word of two or more syllables, and takes the particles off the end of what the
+reader types. English is indexed as Sphinx does it.
 """
 
 import re
@@ -28,7 +28,8 @@ function splitQuery(query) {
     .split(/[^\\p{Letter}\\p{Number}_\\p{Emoji_Presentation}]+/gu)
     .flatMap((word) => word.split(/([가-힣]+)/))
     .map((word) => {
-      while (/^[가-힣]{3,}$/.test(word) && particles.test(word)) word = word.slice(0, -1);
+      const long = /^[가-힣]{3,}$/;
+      while (long.test(word) && particles.test(word)) word = word.slice(0, -1);
       return word;
     })
     .filter((word) => word !== "");

@@ -377,7 +377,8 @@ def scaled(x, weight):
 def test_right_code_passes_in_every_dress():
     report = checks.check_layer(Plain(), scaled, X, device="cpu")
     assert {row["run"] for row in report.rows} == {
-        "", "times 1e-08", "times 1e-04", "times 1e+04", "another batch"}
+        "", "state stirred", "times 1e-08", "times 1e-04", "times 1e+04",
+        "another batch"}
     assert {row["method"] for row in report.rows} == {"", "numerical"}
     report = checks.check_layer(Plain(), scaled, X, device="cpu", dtypes=(np.float32,),
                                 scales=())

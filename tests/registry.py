@@ -1186,16 +1186,13 @@ EXEMPT |= {
     "normalization.Normalization": "a base class: its subclasses stand here",
     "normalization.BatchStatistics": "a base class: its subclasses stand here",
     "normalization.RunningNormalization": "a base class: its subclasses stand here",
-    **{f"optimizers.{name}": "a base class: its subclasses stand here" for name in (
-        "Optimizer", "LRScheduler", "ParamGroups", "Resumable", "GroupRates",
-        "ScheduleState")},
+    "optimizers.Optimizer": "a base class: its subclasses stand here",
+    "optimizers.LRScheduler": "a base class: its subclasses stand here",
     "gradient_descent.Trial": "a tuple of numbers",
     "ensembles.Hooked": "calls an optimizer and functions, and computes nothing",
     "ensembles.Ambiguity": "a tuple of numbers, of `ambiguity`",
     "ensembles.BiasVarianceCovariance": "a tuple, of `bias_variance_covariance`",
     "ensembles.Doubt": "a tuple of arrays, of `doubt`",
-    "backprop.CONTAINERS": "a tuple of types",
-    "backprop.FLOATS": "a tuple of dtypes",
     "experiments.Paired": "what `paired` returns",
     "experiments.Claim": "what `claim` shows",
 }

@@ -18,7 +18,8 @@ from urllib.parse import quote, unquote, urldefrag, urljoin
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = re.findall(r"^[ -]*(?:file|root): *(\S+)",
+# as the site names them: "losses" is book/losses.ipynb
+PAGES = re.findall(r"^[ -]*(?:file|root): *book/(\S+)",
                    (ROOT / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)
 CHROMIUM = next(filter(
     None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -36,12 +37,12 @@ if CHROMIUM is None and not os.environ.get("CI"):
 
 
 def has_slider(page):
-    path = ROOT / f"{page}.ipynb"
+    path = ROOT / "book" / f"{page}.ipynb"
     return (path.exists() and "application/vnd.jupyter.widget-view+json"
             in path.read_text(encoding="utf-8"))
 
 
-SMALL = "book/questions/backprop"
+SMALL = "questions/backprop"
 SLIDERS = [page for page in PAGES if has_slider(page)]
 
 
@@ -49,7 +50,7 @@ SLIDERS = [page for page in PAGES if has_slider(page)]
 
 
 def up_to_date(built):
-    """Did `make book` end well, and is what it built newer than all it was made from?"""
+    """Did `make book` end well, and is what it built newer than its sources?"""
     mark = built / ".complete"
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--",
@@ -123,10 +124,6 @@ class Visit:
         self.page.on("request", lambda request: self.note(request.url, base))
         self.page.on("websocket", lambda socket: self.foreign.append(socket.url))
         self.page.goto(urljoin(base, path), wait_until="load")
-        self.page.evaluate("() => window.MathJax?.startup?.promise")
-        if self.page.query_selector(
-            'script[type="application/vnd.jupyter.widget-state+json"]'):
-            self.page.wait_for_selector(".jupyter-widgets")
         self.page.wait_for_load_state("networkidle")
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => "
                            "requestAnimationFrame(done)))")
@@ -179,9 +176,9 @@ def broken(site, browser, base):
 UNTYPESET = r"""() => {
   const article = document.querySelector(".bd-article").cloneNode(true);
   const maths = [...article.querySelectorAll(".math")];
-  const bare = maths.filter((m) => !m.querySelector("mjx-container"));
-  const failed = [...article.querySelectorAll("mjx-merror, [data-mjx-error]")];
-  article.querySelectorAll("pre, code, mjx-container").forEach((e) => e.remove());
+  const bare = maths.filter((m) => !m.querySelector(".katex"));
+  const failed = [...article.querySelectorAll(".katex-error")];
+  article.querySelectorAll("pre, code, .katex").forEach((e) => e.remove());
   const raw = article.textContent.match(/\$\$|\\\(|\\\[|\\begin\{/g) || [];
   return [...[...bare, ...failed].map((m) => m.outerHTML.slice(0, 200)), ...raw];
 }"""
@@ -227,7 +224,7 @@ AXE = """async ([options, dull]) => {
     (e) => [e, [...e.childNodes]]) : [];
   emptied.forEach(([e]) => e.replaceChildren(e.textContent.slice(0, 20)));
   try {
-    return await axe.run(".bd-article", options);
+    return await axe.run(document, options);
   } finally {
     emptied.forEach(([element, nodes]) => element.replaceChildren(...nodes));
   }
@@ -243,7 +240,7 @@ def poor_alts(alts):
 
 
 def axe(page, rules=None, everything=False):
-    """axe-core's violations inside the article, one line an element; the insides of
+    """axe-core's violations in the whole document, one line an element; the insides of
     code if asked.
     """
     import axe_playwright_python
@@ -253,8 +250,8 @@ def axe(page, rules=None, everything=False):
             path=str(Path(axe_playwright_python.__file__).with_name("axe.min.js")))
     # fonts that come late change what is wide, and the site's script notes it a frame
     # later
-    page.evaluate("() => document.fonts.ready.then(() => new Promise((done) => "
-                  "requestAnimationFrame(() => requestAnimationFrame(done))))")
+    page.evaluate("() => document.fonts.ready")
+    page.wait_for_function("() => document.documentElement.dataset.reached")
     options = {"resultTypes": ["violations"], "iframes": False}
     if rules:
         options["runOnly"] = {"type": "rule", "values": rules}
@@ -270,8 +267,8 @@ def test_maths_is_typeset(visit, page):
 
 
 def test_some_maths_is_there(visit):
-    assert (visit("book/backprop.html").page.locator(
-        ".bd-article mjx-container").count() > 5)
+    assert (visit("backprop.html").page.locator(
+        ".bd-article .katex").count() > 5)
 
 
 @pytest.mark.parametrize("page", [*PAGES, "search"])
@@ -295,8 +292,17 @@ def test_images_say_what_they_show(visit, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_axe_finds_nothing_in_the_article(visit, page):
+def test_axe_finds_nothing(visit, page):
     assert axe(visit(f"{page}.html").page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("page", ["index", "losses", "questions/losses", "checks"])
+def test_axe_finds_nothing_at_any_width(browser, base, page, width, scheme):
+    opened = Visit(browser, base, f"{page}.html", scheme, width)
+    assert axe(opened.page) == []
+    opened.context.close()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -338,33 +344,60 @@ def test_sliders_move_the_picture(visit, page):
     assert explores.count() > 0
     for explore in explores.all():
         handle = explore.get_by_role("slider")
-        assert handle.get_attribute("aria-label"), "the slider has no name"
-        (first,) = explore.evaluate(SHOWN)
-
-        explore.scroll_into_view_if_needed()
+        labels = json.loads(explore.get_attribute("data-labels"))
+        assert explore.locator("label").text_content(), "the slider has no name"
+        seen = set()
         handle.focus()
-        opened.keyboard.press("ArrowRight")
-        opened.wait_for_function(f"(was) => ({SHOWN})(was[0])[0] !== was[1]",
-                                 arg=[explore.element_handle(), first], timeout=3000)
-        (second,) = explore.evaluate(SHOWN)
-        # the site's script tells the value a frame after the slider has told its index
-        spoken = explore.locator(".widget-readout").inner_text().strip()
-        opened.wait_for_function("([handle, text]) => "
-                                 "handle.getAttribute('aria-valuetext') === text",
-                                 arg=[handle.element_handle(), spoken], timeout=3000)
+        opened.keyboard.press("Home")
+        for i, label in enumerate(labels):
+            if i:
+                opened.keyboard.press("ArrowRight")
+            (shown,) = explore.evaluate(SHOWN)
+            seen.add(shown)
+            assert handle.get_attribute("aria-valuetext") == label
+            assert explore.locator("output").text_content() == label
+            said = explore.locator("[aria-live]").text_content()
+            assert i == 0 or (said and shown.startswith(said))
+        assert len(seen) == len(labels), "two values show the same picture"
 
-        at, last = (float(handle.get_attribute(name))
-                    for name in ("aria-valuenow", "aria-valuemax"))
-        box = explore.locator(".noUi-base").bounding_box()
-        grip = handle.bounding_box()
-        opened.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
-        opened.mouse.down()
-        opened.mouse.move(box["x"] + box["width"] * (0.99 if at < last else 0.01),
-                          box["y"] + box["height"] / 2, steps=5)
-        opened.mouse.up()
-        opened.wait_for_function(f"(was) => ({SHOWN})(was[0])[0] !== was[1]",
-                                 arg=[explore.element_handle(), second], timeout=3000)
-        assert len(explore.evaluate(SHOWN)) == 1
+        box = handle.bounding_box()
+        assert box["height"] >= 24
+        handle.click(position={"x": 2, "y": box["height"] / 2})
+        assert handle.get_attribute("aria-valuetext") == labels[0]
+
+
+def test_a_slider_s_pictures_are_fetched_when_it_is_reached(browser, base):
+    opened = Visit(browser, base, f"{SLIDERS[0]}.html")
+    explore = opened.page.locator(".byhand-explore").first
+    count = "(e) => [...e.querySelectorAll('img')].filter((i) => i.complete).length"
+    before = explore.evaluate(count)
+    explore.get_by_role("slider").focus()
+    opened.page.wait_for_function(
+        "([e, before]) => [...e.querySelectorAll('img')]"
+        ".filter((i) => i.complete).length > before + 1",
+        arg=[explore.element_handle(), before])
+    opened.context.close()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_numbers_of_equations_stand_in_the_code(visit, page):
+    """A comment that names an equation shows its number and leads to it."""
+    opened = visit(f"{page}.html").page
+    bare = opened.evaluate("""() => [...document.querySelectorAll(".highlight .c1")]
+      .filter((e) => /\\beq\\. [a-z]/.test(e.textContent)).map((e) => e.textContent)""")
+    assert bare == []
+
+
+def test_a_page_without_formulas_loads_none(visit, base):
+    names = visit("index.html").page.evaluate(
+        "() => performance.getEntriesByType('resource').map((e) => e.name)")
+    assert not [name for name in names if re.search("mathjax|KaTeX_|widget", name)]
+
+
+def test_old_addresses_lead_on(browser, base):
+    opened = Visit(browser, base, "book/losses.html")
+    opened.page.wait_for_url(re.compile(r"//[^/]+/losses\.html$"))
+    opened.context.close()
 
 
 # ---- search
@@ -383,7 +416,8 @@ def hits(page, base, query):
 
 def questions(page):
     """The English headings and the Korean wordings of a questions notebook."""
-    cells = json.loads((ROOT / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
+    path = ROOT / "book" / f"{page}.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     text = "\n\n".join("".join(cell["source"])
                        for cell in cells if cell["cell_type"] == "markdown")
     return (re.findall(r"^## +(.+)$", text, re.MULTILINE),
@@ -391,7 +425,7 @@ def questions(page):
 
 
 @pytest.mark.parametrize("page",
-                         [page for page in PAGES if page.startswith("book/questions/")])
+                         [page for page in PAGES if page.startswith("questions/")])
 def test_search_finds_a_question_in_both_languages(visit, base, page):
     english, korean = questions(page)
     opened = visit("search.html", width=1000).page
@@ -399,9 +433,10 @@ def test_search_finds_a_question_in_both_languages(visit, base, page):
     assert page in hits(opened, base, korean[0])
 
 
-@pytest.mark.parametrize("query", ["역전파", "역전파를", "역전파에서는", "backpropagation"])
+@pytest.mark.parametrize("query", ["역전파", "역전파를", "역전파에서는",
+                                   "backpropagation"])
 def test_search_finds_backpropagation(visit, base, query):
-    assert ("book/questions/backprop" in hits(visit("search.html", width=1000).page,
+    assert ("questions/backprop" in hits(visit("search.html", width=1000).page,
                                               base, query))
 
 
@@ -410,7 +445,7 @@ def test_search_does_not_find_everything(visit, base):
 
 
 def test_search_is_a_key_away(browser, base):
-    opened = Visit(browser, base, "book/index.html")
+    opened = Visit(browser, base, "index.html")
     opened.page.keyboard.press("Control+k")
     opened.page.keyboard.type("역전파")
     opened.page.keyboard.press("Enter")
@@ -478,11 +513,11 @@ def test_nothing_is_loaded_from_elsewhere(files, site):
             if re.match(r"(https?:)?//", load)] == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "book/index"])
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "index"])
 def test_a_notebook_can_be_opened_in_colab_and_downloaded(files, site, page):
     links = files[site / f"{page}.html"].links
     colab = (r"https://colab\.[\w.]+/github/deep-learning-by-hand/book/blob/main/"
-             rf"{page}\.ipynb")
+             rf"book/{page}\.ipynb")
     assert any(re.fullmatch(colab, link) for link in links)
     (download,
      ) = {link for link in links if link.endswith(".ipynb") and "_sources/" in link}
@@ -493,7 +528,7 @@ def test_a_notebook_can_be_opened_in_colab_and_downloaded(files, site, page):
 
 
 def test_a_foreign_script_is_noticed(broken):
-    opened = broken("book/index", lambda html: html.replace(
+    opened = broken("index", lambda html: html.replace(
         "</body>", '<script src="https://example.invalid/x.js"></script></body>'))
     assert opened.foreign == ["https://example.invalid/x.js"]
 
@@ -505,7 +540,7 @@ def test_a_foreign_file_is_noticed_without_a_browser():
 
 
 def test_a_console_error_is_noticed(broken):
-    opened = broken("book/index", lambda html: html.replace(
+    opened = broken("index", lambda html: html.replace(
         "</body>", "<script>console.error('one'); throw new "
         "Error('two')</script></body>"))
     assert "one" in opened.errors and any("two" in error for error in opened.errors)
@@ -516,7 +551,7 @@ def test_a_picture_without_words_is_noticed(broken):
     body = (f'<img {picture}><img alt="" {picture}><img alt="{"0f" * 32}" '
             f'{picture}><img alt="../_images/a.png" {picture}><img alt="A line that '
             f'falls" {picture}>')
-    opened = broken("book/index",
+    opened = broken("index",
                     lambda html: html.replace("</article>", f"{body}</article>"))
     assert (poor_alts(opened.page.evaluate(IMAGES))
             == [None, "", "0f" * 32, "../_images/a.png"])
@@ -524,13 +559,13 @@ def test_a_picture_without_words_is_noticed(broken):
 
 
 def test_bare_maths_is_noticed(broken):
-    opened = broken("book/index", lambda html: html.replace(
+    opened = broken("index", lambda html: html.replace(
         "</article>", '<p class="mathjax_ignore">$$x$$</p></article>'))
     assert "$$" in opened.page.evaluate(UNTYPESET)
 
 
 def test_a_wide_page_is_noticed(broken):
-    opened = broken("book/index", lambda html: html.replace(
+    opened = broken("index", lambda html: html.replace(
         "</article>", '<div style="width: 3000px">wide</div></article>'))
     assert opened.page.evaluate(TOO_WIDE)
 

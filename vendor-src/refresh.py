@@ -27,32 +27,15 @@ OWN = {"README.md", SUMS}  # the files under vendor/ that are ours and not npm's
 # folder under vendor/: package, version, the integrity that npm publishes, and which
 # files the site needs
 PACKAGES = {
-    "mathjax": {
-        "name": "mathjax",
-        "version": "3.2.2",
-        "integrity": "sha512-Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O"
-                     "9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+    "katex": {
+        "name": "katex",
+        "version": "0.16.22",  # the version that sphinxcontrib-katex renders with
+        "integrity": "sha512-XCHRdUw4lf3SKBaJe4EvgqIuWwkPSo9XoeO8GjQW94Bp7TWv9hNh"
+                     "zZjZ+OH9yf1UmLygb7DIT5GSFQiyt16zYg==",
         "files": {
             "LICENSE": "",
-            "es5/tex-mml-chtml.js": "es5",
-            # autoloaded by \cancel, \boldsymbol, …
-            "es5/input/tex/extensions/*.js": "es5/input/tex/extensions",
-            "es5/output/chtml/fonts/woff-v2/*.woff": "es5/output/chtml/fonts/woff-v2",
-        },
-        # never loaded beside tex-mml-chtml.js
-        "leave": {"es5/input/tex/extensions/all-packages.js"},
-    },
-    "html-manager": {
-        "name": "@jupyter-widgets/html-manager",
-        "version": "1.0.14",
-        "integrity": "sha512-wglgQQ+VMj+MBKkTttdeoMtOah/H2A1w5GU1OAVXmDQqZ"
-                     "YTK6C+oHZjQMxcNezIpiqUjC1YHKOo5XdP3ENvBng==",
-        "files": {
-            "LICENSE": "",
-            "dist/embed.js": "dist",
-            "dist/embed.js.LICENSE.txt": "dist",
-            # icons of buttons, asked for only where a widget shows one
-            "dist/*.woff2": "dist",
+            "dist/katex.min.css": "",
+            "dist/fonts/*.woff2": "fonts",
         },
         "leave": set(),
     },

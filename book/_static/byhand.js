@@ -1,75 +1,117 @@
-// What the pages need beyond the theme: names for slider handles, and wide formulas that the keyboard can scroll.
+// What the pages need beyond the theme: sliders, names for folds, and the keyboard for what scrolls sideways.
 (() => {
   "use strict";
-
-  // The widget manager still speaks to MathJax 2 when it writes a label, and stumbles over MathJax 3. Labels hold no TeX.
-  document.addEventListener("DOMContentLoaded", () => {
-    if (window.MathJax && !window.MathJax.Hub) window.MathJax.Hub = { Queue() {} };
-  });
 
   const set = (element, name, value) => {
     if (element.getAttribute(name) !== value) element.setAttribute(name, value);
   };
 
-  // A slider's handle is a role=slider without a name, and its value is an index: say the label, and what is read out.
-  const nameSliders = () => {
-    for (const slider of document.querySelectorAll(".widget-slider")) {
-      const label = slider.querySelector(".widget-label")?.textContent.trim() || "value";
-      const readout = slider.querySelector(".widget-readout");
-      for (const handle of slider.querySelectorAll('[role="slider"]')) {
-        set(handle, "aria-label", label);
-        if (readout) set(handle, "aria-valuetext", readout.textContent.trim());
-      }
-      if (readout) {
-        // with no kernel the readout only shows the value: it is no text box
-        set(readout, "contenteditable", "false");
-        set(readout, "aria-hidden", "true");
-      }
-    }
-    // "null" is what the manager writes where a widget has no tooltip
-    for (const element of document.querySelectorAll('.jupyter-widgets [title="null"]')) element.removeAttribute("title");
+  // A slider is a range element over pictures that are already on the page. The listeners sit on the document, so a slider
+  // is alive as soon as it is parsed.
+  const slider = (event) => event.target.closest?.(".byhand-explore input[type=range]");
+
+  document.addEventListener("input", (event) => {
+    const input = slider(event);
+    if (!input) return;
+    const explore = input.closest(".byhand-explore");
+    const text = JSON.parse(explore.dataset.labels)[input.value];
+    const frames = explore.querySelectorAll(".frame");
+    frames.forEach((frame, i) => { frame.hidden = i !== Number(input.value); });
+    explore.querySelector("output").value = text;
+    set(input, "aria-valuetext", text);
+    explore.querySelector("[aria-live]").textContent = frames[input.value].querySelector("img").alt;
+  });
+
+  // Whoever reaches for a slider gets all its pictures, so that none appears late.
+  const fetchFrames = (event) => {
+    const input = slider(event);
+    if (!input) return;
+    input.closest(".byhand-explore").querySelectorAll("img[loading=lazy]").forEach((image) => {
+      const dark = document.documentElement.dataset.theme === "dark";
+      if (!image.classList.contains(dark ? "only-light" : "only-dark")) image.loading = "eager";
+    });
   };
+  for (const name of ["focusin", "pointerover", "pointerdown"]) document.addEventListener(name, fetchFrames);
 
   // What scrolls sideways can be reached with the Tab key; what fits is no stop. (The theme does this for code.)
-  const WIDE = ".bd-article :is(div.math, mjx-container, .text_html, .pst-scrollable-table-container, .byhand-check, .byhand-caught, .byhand-claim)";
-  const KIND = [["div.math, mjx-container", "formula"], [".pst-scrollable-table-container, .byhand-check, .text_html", "table"]];
-  const reachWide = () => {
-    for (const element of document.querySelectorAll(WIDE)) {
-      const scrolls = element.scrollWidth > element.clientWidth + 1 || element.matches('mjx-container[display="true"]');  // widths of formulas settle late: each displayed one is a stop
-      if (scrolls && getComputedStyle(element).overflowX !== "visible") {
-        const kind = (KIND.find(([selector]) => element.matches(selector)) || ["", "box"])[1];
-        set(element, "tabindex", "0");
-        set(element, "role", "group");
-        set(element, "aria-label", `${kind}, scrolls sideways`);
-      } else if (element.getAttribute("role") === "group") {
-        for (const name of ["tabindex", "role", "aria-label"]) element.removeAttribute(name);
-      }
+  const KIND = {
+    formula: ".bd-article :is(div.math, span.math)",
+    table: ".bd-article :is(.pst-scrollable-table-container, .byhand-check, .text_html)",
+    box: ".bd-article :is(.byhand-caught, .byhand-claim)",
+  };
+  const reach = (element, kind) => {
+    if (element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).overflowX !== "visible") {
+      set(element, "tabindex", "0");
+      set(element, "role", "group");
+      set(element, "aria-label", `${kind}, scrolls sideways`);
+    } else if (element.getAttribute("role") === "group") {
+      for (const name of ["tabindex", "role", "aria-label"]) element.removeAttribute(name);
     }
   };
+  const idle = window.requestIdleCallback || ((run) => setTimeout(() => run({ timeRemaining: () => 5 }), 1));
+  let round = 0;
+  const reachWide = () => {
+    const mine = ++round;  // a later call replaces an earlier one that is still at work
+    const todo = Object.entries(KIND).flatMap(([kind, where]) => [...document.querySelectorAll(where)].map((e) => [e, kind]));
+    const work = (deadline) => {
+      while (mine === round && todo.length) {
+        reach(...todo.pop());
+        if (deadline.timeRemaining() < 2) return idle(work);
+      }
+      document.documentElement.dataset.reached = String(mine);
+    };
+    idle(work);
+  };
 
-  // Docutils gives the entries of a bibliography roles that ARIA has since taken back.
-  const plainReferences = () => {
+  // The theme's folds have no name, and its theme button tells no state.
+  const nameThings = () => {
+    for (const summary of document.querySelectorAll(".bd-links summary")) {
+      const chapter = summary.closest("li").querySelector("a")?.textContent.trim();
+      set(summary, "aria-label", `pages under ${chapter}`);
+    }
+    const sidebar = document.querySelector(".bd-sidebar-primary");
+    if (sidebar) {
+      set(sidebar, "role", "navigation");
+      set(sidebar, "aria-label", "the book");
+    }
+    for (const button of document.querySelectorAll(".theme-switch-button")) {
+      set(button, "aria-label", `colours: ${document.documentElement.dataset.mode || "auto"}`);
+    }
+    // Docutils gives the entries of a bibliography roles that ARIA has since taken back.
     for (const entry of document.querySelectorAll('.citation[role="doc-biblioentry"]')) set(entry, "role", "listitem");
   };
 
-  let waiting = false;
-  const soon = () => {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
-      nameSliders();
-      reachWide();
-    });
+  // On a phone code is folded at first: a page is read there, not run.
+  const foldCode = () => {
+    if (!window.matchMedia("(max-width: 576px)").matches) return;
+    for (const input of document.querySelectorAll(".bd-article div.cell > .cell_input")) {
+      const fold = document.createElement("details");
+      fold.className = "byhand-code";
+      fold.innerHTML = "<summary>Code</summary>";
+      input.before(fold);
+      fold.append(input);
+    }
   };
 
-  window.addEventListener("load", () => {
-    plainReferences();
-    soon();
-    window.addEventListener("resize", soon);
-    window.MathJax?.startup?.promise?.then(soon);
-    document.fonts.addEventListener("loadingdone", soon);  // a formula may outgrow its line when its font arrives
-    const article = document.querySelector(".bd-article") || document.body;
-    new MutationObserver(soon).observe(article, { childList: true, subtree: true, characterData: true });
+  document.addEventListener("DOMContentLoaded", () => {
+    nameThings();
+    foldCode();
   });
+  window.addEventListener("load", () => {
+    nameThings();
+    reachWide();
+    window.addEventListener("resize", reachWide);
+    document.addEventListener("toggle", reachWide, true);
+    document.fonts.addEventListener("loadingdone", reachWide);  // a formula may outgrow its line when its font arrives
+    new MutationObserver(nameThings).observe(document.documentElement, { attributeFilter: ["data-mode"] });
+  });
+
+  // Paper shows what is folded as little as it can: checks stay closed, and a dark page prints light.
+  let theme;
+  window.addEventListener("beforeprint", () => {
+    theme = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    document.querySelectorAll("img[loading=lazy]").forEach((image) => { image.loading = "eager"; });
+  });
+  window.addEventListener("afterprint", () => { if (theme) document.documentElement.dataset.theme = theme; });
 })();

@@ -671,8 +671,10 @@ def _hints(check, layer, name, case, before):
         yield from _tried_hints(name, case, before, run)
 
 # %% ../book/checks.ipynb #8f31a2cd
-def _trials(check, case):
+def _trials(check, case, before):
     """The runs after the first, each with the inputs to try in turn."""
+    if not all(map(_same, case.state.values(), before.state.values())):
+        yield "state stirred", [case.inputs]
     if case.names and check.theirs is not None:
         for scale in check.scales:
             yield f"times {scale:.0e}", [_scaled(case, scale)]
@@ -685,7 +687,7 @@ def _vary(check, layer, case, before, settable):
     """The runs after the first, on one layer; adds rows until one does not agree."""
     first = {name: float(np.max(np.abs(value), initial=0.0))
              for name, value in (before.theirs or {}).items()}
-    for run, choices in _trials(check, case):
+    for run, choices in _trials(check, case, before):
         for inputs in choices:  # until PyTorch takes one
             new = replace(case, inputs=inputs, run=run, seed=case.seed + 1, mask=None,
                           upstream=[], ours={}, theirs=None, small="e-" in run)

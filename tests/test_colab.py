@@ -153,7 +153,8 @@ def needed(*names):
             continue  # for another system
         if name not in found:
             found[name] = distribution
-            wanted += [text for text in distribution.requires or () if "extra" not in text]
+            wanted += [text for text in distribution.requires or ()
+                       if "extra" not in text]
     return found.values()
 
 

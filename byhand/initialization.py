@@ -13,7 +13,7 @@ import numbers
 import numpy as np
 from scipy.special import log_ndtr, ndtri_exp
 
-from .backprop import Linear, Sequential
+from .backprop import Linear, Sequential, check_array
 
 # %% ../book/initialization.ipynb #efc91294
 def fans(shape):
@@ -207,6 +207,7 @@ def lsuv(model, x, rng):
     outside the Linears in model.layers (in a Sequential within, say), which would stay
     without its scale, if x is not finite, and if a layer's output has variance 0.
     """
+    check_array("x", x)
     if not np.isfinite(x).all():
         raise ValueError("x must be finite")
     model, buffers = copy.deepcopy(model), copy.deepcopy(model.buffers)

@@ -353,8 +353,8 @@ def _labeled(x, y, x_test):
     x, y, x_test = map(np.asarray, (x, y, x_test))
     if x.ndim != 2 or len(x) == 0 or y.shape != x.shape[:1] or (
         x_test.ndim != 2 or x_test.shape[1] != x.shape[1]):
-        raise ValueError("expected x (N, D), y (N,) and x_test (M, D), N at least 1, got "
-                         f"{x.shape}, {y.shape} and {x_test.shape}")
+        raise ValueError("expected x (N, D), y (N,) and x_test (M, D), N at least 1, "
+                         f"got {x.shape}, {y.shape} and {x_test.shape}")
     if y.dtype.kind not in "iub":
         raise TypeError(f"the labels must be integers, got {y.dtype}")
     if not (np.isfinite(x).all() and np.isfinite(x_test).all()):

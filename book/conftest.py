@@ -1,5 +1,5 @@
-"""Figures are SVG, whose last digits differ between machines: nbval leaves them out. What
-a figure shows, its cell asserts or prints.
+"""Figures are SVG, whose last digits differ between machines: nbval leaves them out.
+What a figure shows, its cell asserts or prints.
 """
 
 

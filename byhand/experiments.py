@@ -533,21 +533,21 @@ WORDS = {True: "yes", False: "no", None: "undecided"}
 
 
 def _box(entry, rows, lines):
-    """A claim in HTML: what is right, what is said, what was found, and the rest."""
-    verdict, table, right, address = entry["verdict"], "", "", ""
-    if rows:
-        address = f' id="claim-{entry["id"].replace(".", "-")}"'
-        table = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{word}</td>'
-                        f"<td>{escape(numbers)}</td></tr>"
-                        for name, word, numbers in rows)
-        table = f"<table><tbody>{table}</tbody></table>"
-        if "correct" in entry:
-            right = f'<p class="byhand-correct">{escape(entry["correct"])}</p>'
+    """A claim in HTML: what is true, what is said, what was found, and the rest."""
+    verdict, said = entry["verdict"], escape(entry["says"])
+    address = f'claim-{entry["id"]}'
+    first = f'<p class="byhand-correct">{escape(entry.get("correct", entry["says"]))}</p>'
+    if "correct" in entry:
+        first += f'<p class="byhand-said">Often said: <q>{said}</q></p>'
+    table = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{word}</td>'
+                    f"<td>{escape(numbers)}</td></tr>" for name, word, numbers in rows)
     items = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>"
-                    for name, text in lines if text)
-    return (f'<div class="byhand-claim verdict-{verdict}"{address}>'
-            f'<p class="byhand-title">Claim: {verdict.replace("-", " ")}</p>{right}'
-            f'<blockquote>{escape(entry["says"])}</blockquote>{table}'
+                    for name, text in lines if text and name != "Correct")
+    return (f'<div class="byhand-claim verdict-{verdict}" id="{address}">'
+            f'<p class="byhand-title">Claim: {verdict.replace("-", " ")} '
+            f'<a class="byhand-link" href="#{address}" aria-label="link to this claim">'
+            f"¶</a></p>{first}"
+            + (f"<table><tbody>{table}</tbody></table>" if table else "")
             + (f"<dl>{items}</dl>" if items else "") + "</div>")
 
 # %% ../book/experiments.ipynb #a3d9c0e6
@@ -591,25 +591,7 @@ class Claim:
                           f"{' '.join(self.entry['says'].split())}", *rows, *lines])
 
     def _repr_html_(self):
-        """What is true first, then what is said, the numbers, and where they end."""
-        entry, verdict = self.entry, self.entry["verdict"]
-        address = f"claim-{entry['id']}"
-        title = (f'<p class="byhand-title">Claim: {verdict.replace("-", " ")} '
-                 f'<a class="byhand-link" href="#{address}" '
-                 f'aria-label="link to this claim">¶</a></p>')
-        said = escape(entry["says"])
-        first = f'<p class="byhand-correct">{escape(entry.get("correct", entry["says"]))}'
-        if "correct" in entry:
-            first += f'</p><p class="byhand-said">Often said: <q>{said}</q>'
-        rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{word}</td>'
-                       f"<td>{escape(numbers)}</td></tr>"
-                       for name, word, numbers in self._rows())
-        items = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>"
-                        for name, text in self._lines() if text and name != "Correct")
-        return (f'<div class="byhand-claim verdict-{verdict}" id="{address}">'
-                f"{title}{first}</p>"
-                + (f"<table><tbody>{rows}</tbody></table>" if rows else "")
-                + (f"<dl>{items}</dl>" if items else "") + "</div>")
+        return _box(self.entry, list(self._rows()), self._lines())
 
 # %% ../book/experiments.ipynb #0e7b5f92
 def _plain(entry, measured, holds):

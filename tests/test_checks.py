@@ -620,3 +620,54 @@ def test_importing_needs_numpy_alone(root):
             "assert not heavy & set(sys.modules), heavy & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True,
                    env=os.environ | {"PYTHONPATH": str(root)})
+
+
+def test_the_learning_rate_moves_unless_told_not_to():
+    class Inside:
+        """The rate inside the velocity: equal to PyTorch's while it does not change."""
+
+        def __init__(self, params):
+            self.params, self.lr, self.velocity = params, 0.1, {}
+
+        def step(self, grads):
+            for name, value in self.params.items():
+                self.velocity[name] = (0.9 * self.velocity.get(name, 0.0)
+                                       + self.lr * grads[name])
+                value -= self.velocity[name]
+
+    def theirs(params):
+        return torch.optim.SGD(params, lr=0.1, momentum=0.9)
+
+    with pytest.raises(checks.CheckFailed, match="weight after 6 steps"):
+        checks.check_optimizer(Inside, theirs, steps=10, device="cpu")
+    report = checks.check_optimizer(Inside, theirs, steps=10, device="cpu",
+                                    move_lr=False)
+    assert {row["run"] for row in report.rows} == {"10 steps"}
+    report = checks.check_optimizer(
+        Inside, theirs, steps=2, device="cpu", dtypes=(np.float64,), move_lr=False,
+        start={"weight": np.ones((2, 2))}, gradients=lambda rng, shape, step: step)
+    assert [row["shape"] for row in report.rows] == [[2, 2]]
+
+
+@pytest.mark.parametrize("fault", ["reuses its gradient", "reuses its output"])
+def test_arrays_that_were_returned_stay(fault):
+    class Keeps:
+        def forward(self, x):
+            y = np.tanh(x)
+            self.slope = 1 - y**2
+            if fault == "reuses its output":
+                self.all = getattr(self, "all", {})
+                y = np.tanh(x, out=self.all.setdefault((x.shape, x.dtype),
+                                                       np.empty_like(x)))
+            return y
+
+        def backward(self, dy):
+            if fault == "reuses its gradient":
+                self.dx = getattr(self, "dx", np.empty_like(dy))
+                if self.dx.shape != dy.shape or self.dx.dtype != dy.dtype:
+                    self.dx = np.empty_like(dy)
+                return np.multiply(dy, self.slope, out=self.dx)
+            return dy * self.slope
+
+    with pytest.raises(checks.CheckFailed, match="writes into an? .* that it returned"):
+        checks.check_layer(Keeps(), torch.tanh, X, device="cpu")

@@ -3,9 +3,9 @@
     python benchmarks/site.py _build/html book/losses book/optimizers
 
 Medians of five cold visits, 1440 × 900, everything served gzipped. First formulas: when
-those of the first two screens are typeset; all formulas likewise; slider: when the first
-one answers a key. Long tasks: their time beyond 50 ms each. Heights in px; code and
-output lines that are cut off at the right.
+those of the first two screens are typeset; all formulas likewise; slider: when the
+first one answers a key. Long tasks: their time beyond 50 ms each. Heights in px; code
+and output lines that are cut off at the right.
 """
 
 import functools

@@ -348,13 +348,15 @@ def accuracy(model, x, y):
 # %% ../book/experiments.ipynb #9ce0b4d7
 def _labeled(x, y, x_test):
     """The three as arrays, or ValueError unless they are finite x (N, D), y (N,) and
-    x_test (M, D), with N at least 1.
+    x_test (M, D), with N at least 1; TypeError for labels that are no integers.
     """
     x, y, x_test = map(np.asarray, (x, y, x_test))
     if x.ndim != 2 or len(x) == 0 or y.shape != x.shape[:1] or (
         x_test.ndim != 2 or x_test.shape[1] != x.shape[1]):
-        raise ValueError("expected x (N, D), y (N,) and x_test (M, D), N at least 1, got "
-                         f"{x.shape}, {y.shape} and {x_test.shape}")
+        raise ValueError("expected x (N, D), y (N,) and x_test (M, D), N at least 1, "
+                         f"got {x.shape}, {y.shape} and {x_test.shape}")
+    if y.dtype.kind not in "iub":
+        raise TypeError(f"the labels must be integers, got {y.dtype}")
     if not (np.isfinite(x).all() and np.isfinite(x_test).all()):
         raise ValueError("every input must be finite")
     return x, y, x_test

@@ -13,7 +13,7 @@ import numbers
 import numpy as np
 from scipy.special import log_ndtr, ndtri_exp
 
-from .backprop import Linear, Sequential
+from .backprop import Linear, Sequential, check_array
 
 # %% ../book/initialization.ipynb #efc91294
 def fans(shape):
@@ -24,8 +24,8 @@ def fans(shape):
     integer.
     """
     if len(shape) < 2 or min(shape) < 1 or any(n != int(n) for n in shape):
-        raise ValueError("shape must have two or more axes, their lengths integers of at "
-                         f"least 1, got {tuple(shape)}")
+        raise ValueError("shape must have two or more axes, their lengths integers of "
+                         f"at least 1, got {tuple(shape)}")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 
@@ -197,7 +197,7 @@ def initialize(model, weight, rng, bias=0.0):
             state[name] = weight(value.shape, rng, dtype=value.dtype)
     return state
 
-
+# %% ../book/initialization.ipynb #d81c6f02
 def lsuv(model, x, rng):
     """A state for model.load_state in which each Linear of a Sequential turns the batch
     x into outputs of variance 1.
@@ -207,6 +207,7 @@ def lsuv(model, x, rng):
     outside the Linears in model.layers (in a Sequential within, say), which would stay
     without its scale, if x is not finite, and if a layer's output has variance 0.
     """
+    check_array("x", x)
     if not np.isfinite(x).all():
         raise ValueError("x must be finite")
     model, buffers = copy.deepcopy(model), copy.deepcopy(model.buffers)

@@ -217,7 +217,9 @@ class BCEWithLogitsLoss(Loss):
         factor = _factor("weight", self.weight, prediction)
         yes = _factor("pos_weight", self.pos_weight, prediction) * target
         no = 1 - target
-        below, above = np.logaddexp(0, -prediction), np.logaddexp(0, prediction)
+        with np.errstate(invalid="ignore"):  # NumPy warns of a NaN here
+            below = np.logaddexp(0, -prediction)
+            above = np.logaddexp(0, prediction)
         # eq. losses-bce-logits
         loss = self.reduce(factor * (_times(yes, below) + _times(no, above)))
         # eq. losses-bce-logits-grad, with sigma(z) = exp(-softplus(-z))

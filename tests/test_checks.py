@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from byhand import checks
 from byhand.backprop import Linear, ReLU, Sequential, Sigmoid
+from byhand.normalization import BatchNorm1d
 
 FLOATS = st.floats(-100, 100)
 
@@ -671,3 +672,70 @@ def test_arrays_that_were_returned_stay(fault):
 
     with pytest.raises(checks.CheckFailed, match="writes into an? .* that it returned"):
         checks.check_layer(Keeps(), torch.tanh, X, device="cpu")
+
+
+class NoGamma(BatchNorm1d):
+    def backward(self, dy):
+        return super().backward(dy) / self.params["weight"]
+
+
+class NoDecay(BatchNorm1d):
+    def forward(self, x):
+        mean = self.buffers["running_mean"].copy()
+        y = super().forward(x)
+        self.buffers["running_mean"][...] = mean + 0.1 * x.mean(axis=0)
+        return y
+
+
+class LastBatch(BatchNorm1d):
+    def forward(self, x):
+        y = super().forward(x)
+        self.buffers["running_mean"][...] = x.mean(axis=0)
+        return y
+
+
+@pytest.mark.parametrize(["broken", "momentum", "match"], [
+    (NoGamma, 0.1, "the factor weight is missing"),
+    (NoDecay, 0.1, "running_mean in float64 .state stirred. differs"),
+    (LastBatch, None, "running_mean in float64 .state stirred. differs")])
+def test_a_fresh_batch_norm_hides_nothing(broken, momentum, match):
+    theirs = torch.nn.BatchNorm1d(3, momentum=momentum)
+    checks.check_layer(BatchNorm1d(3, momentum=momentum), theirs, X, device="cpu")
+    with pytest.raises(checks.CheckFailed, match=match):
+        checks.check_layer(broken(3, momentum=momentum), theirs, X, device="cpu")
+    if broken is NoGamma:  # with the fresh state alone it passes
+        checks.check_layer(NoGamma(3), theirs, X, device="cpu", stir=False)
+
+
+def test_the_wrong_part_is_not_blamed():
+    class Student:
+        def __init__(self):
+            self.W = np.ones((2, 3))
+            self.params, self.grads = {"weight": self.W}, {}
+
+        def load_state(self, state):
+            self.W = state["weight"]  # and not the dict
+
+        def forward(self, x):
+            self.x = x
+            return x @ self.W.T
+
+        def backward(self, dy):
+            self.grads["weight"] = dy.T @ self.x
+            return dy @ self.W
+
+    with pytest.raises(checks.CheckFailed, match="weight cannot be set"):
+        checks.check_layer(Student(), torch.nn.Linear(3, 2, bias=False), X, device="cpu")
+
+
+def test_a_right_loss_of_tiny_probabilities_passes():
+    class NegativeLog:
+        def forward(self, p, weight):
+            self.p, self.weight = p, weight
+            return float(-np.sum(weight * np.log(p)))
+
+        def backward(self, dy=1.0):
+            return -dy * self.weight / self.p
+
+    checks.check_loss(NegativeLog(), lambda p, weight: -(weight * torch.log(p)).sum(),
+                      np.array([1e-6, 1e-7]), np.array([1.0, 2.0]), device="cpu")

@@ -725,7 +725,8 @@ def test_the_wrong_part_is_not_blamed():
             return dy @ self.W
 
     with pytest.raises(checks.CheckFailed, match="weight cannot be set"):
-        checks.check_layer(Student(), torch.nn.Linear(3, 2, bias=False), X, device="cpu")
+        checks.check_layer(Student(), torch.nn.Linear(3, 2, bias=False), X,
+                           device="cpu")
 
 
 def test_a_right_loss_of_tiny_probabilities_passes():

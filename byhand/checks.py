@@ -763,9 +763,9 @@ def check_layer(ours, theirs, *inputs, **settings):
     the dtype that builds such a layer, where a state cannot be cast: then nothing is
     stirred. theirs is a torch module with the same state, or a function of the inputs
     that takes our parameters, our buffers and, if it names it, our `mask` as keyword
-    arguments; None leaves finite differences alone to judge. inputs are arrays; those
-    of integers get no gradient. Several outputs are a tuple, and backward gets as many
-    gradients.
+    arguments (which believes the mask: `check_random` looks at the draws); None leaves
+    finite differences alone to judge. inputs are arrays; those of integers get no
+    gradient. Several outputs are a tuple, and backward gets as many gradients.
 
     Compared are the outputs, the gradient of each input and parameter, and each buffer,
     in the mode (train or eval) that is set: on the inputs given, then with the state

@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from byhand import checks
 from byhand.backprop import Linear, ReLU, Sequential, Sigmoid
+from byhand.normalization import BatchNorm1d
 
 FLOATS = st.floats(-100, 100)
 
@@ -620,3 +621,122 @@ def test_importing_needs_numpy_alone(root):
             "assert not heavy & set(sys.modules), heavy & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True,
                    env=os.environ | {"PYTHONPATH": str(root)})
+
+
+def test_the_learning_rate_moves_unless_told_not_to():
+    class Inside:
+        """The rate inside the velocity: equal to PyTorch's while it does not change."""
+
+        def __init__(self, params):
+            self.params, self.lr, self.velocity = params, 0.1, {}
+
+        def step(self, grads):
+            for name, value in self.params.items():
+                self.velocity[name] = (0.9 * self.velocity.get(name, 0.0)
+                                       + self.lr * grads[name])
+                value -= self.velocity[name]
+
+    def theirs(params):
+        return torch.optim.SGD(params, lr=0.1, momentum=0.9)
+
+    with pytest.raises(checks.CheckFailed, match="weight after 6 steps"):
+        checks.check_optimizer(Inside, theirs, steps=10, device="cpu")
+    report = checks.check_optimizer(Inside, theirs, steps=10, device="cpu",
+                                    move_lr=False)
+    assert {row["run"] for row in report.rows} == {"10 steps"}
+    report = checks.check_optimizer(
+        Inside, theirs, steps=2, device="cpu", dtypes=(np.float64,), move_lr=False,
+        start={"weight": np.ones((2, 2))}, gradients=lambda rng, shape, step: step)
+    assert [row["shape"] for row in report.rows] == [[2, 2]]
+
+
+@pytest.mark.parametrize("fault", ["reuses its gradient", "reuses its output"])
+def test_arrays_that_were_returned_stay(fault):
+    class Keeps:
+        def forward(self, x):
+            y = np.tanh(x)
+            self.slope = 1 - y**2
+            if fault == "reuses its output":
+                self.all = getattr(self, "all", {})
+                y = np.tanh(x, out=self.all.setdefault((x.shape, x.dtype),
+                                                       np.empty_like(x)))
+            return y
+
+        def backward(self, dy):
+            if fault == "reuses its gradient":
+                self.dx = getattr(self, "dx", np.empty_like(dy))
+                if self.dx.shape != dy.shape or self.dx.dtype != dy.dtype:
+                    self.dx = np.empty_like(dy)
+                return np.multiply(dy, self.slope, out=self.dx)
+            return dy * self.slope
+
+    with pytest.raises(checks.CheckFailed, match="writes into an? .* that it returned"):
+        checks.check_layer(Keeps(), torch.tanh, X, device="cpu")
+
+
+class NoGamma(BatchNorm1d):
+    def backward(self, dy):
+        return super().backward(dy) / self.params["weight"]
+
+
+class NoDecay(BatchNorm1d):
+    def forward(self, x):
+        mean = self.buffers["running_mean"].copy()
+        y = super().forward(x)
+        self.buffers["running_mean"][...] = mean + 0.1 * x.mean(axis=0)
+        return y
+
+
+class LastBatch(BatchNorm1d):
+    def forward(self, x):
+        y = super().forward(x)
+        self.buffers["running_mean"][...] = x.mean(axis=0)
+        return y
+
+
+@pytest.mark.parametrize(["broken", "momentum", "match"], [
+    (NoGamma, 0.1, "the factor weight is missing"),
+    (NoDecay, 0.1, "running_mean in float64 .state stirred. differs"),
+    (LastBatch, None, "running_mean in float64 .state stirred. differs")])
+def test_a_fresh_batch_norm_hides_nothing(broken, momentum, match):
+    theirs = torch.nn.BatchNorm1d(3, momentum=momentum)
+    checks.check_layer(BatchNorm1d(3, momentum=momentum), theirs, X, device="cpu")
+    with pytest.raises(checks.CheckFailed, match=match):
+        checks.check_layer(broken(3, momentum=momentum), theirs, X, device="cpu")
+    if broken is NoGamma:  # with the fresh state alone it passes
+        checks.check_layer(NoGamma(3), theirs, X, device="cpu", stir=False)
+
+
+def test_the_wrong_part_is_not_blamed():
+    class Student:
+        def __init__(self):
+            self.W = np.ones((2, 3))
+            self.params, self.grads = {"weight": self.W}, {}
+
+        def load_state(self, state):
+            self.W = state["weight"]  # and not the dict
+
+        def forward(self, x):
+            self.x = x
+            return x @ self.W.T
+
+        def backward(self, dy):
+            self.grads["weight"] = dy.T @ self.x
+            return dy @ self.W
+
+    with pytest.raises(checks.CheckFailed, match="weight cannot be set"):
+        checks.check_layer(Student(), torch.nn.Linear(3, 2, bias=False), X,
+                           device="cpu")
+
+
+def test_a_right_loss_of_tiny_probabilities_passes():
+    class NegativeLog:
+        def forward(self, p, weight):
+            self.p, self.weight = p, weight
+            return float(-np.sum(weight * np.log(p)))
+
+        def backward(self, dy=1.0):
+            return -dy * self.weight / self.p
+
+    checks.check_loss(NegativeLog(), lambda p, weight: -(weight * torch.log(p)).sum(),
+                      np.array([1e-6, 1e-7]), np.array([1.0, 2.0]), device="cpu")

@@ -536,7 +536,8 @@ def _box(entry, rows, lines):
     """A claim in HTML: what is true, what is said, what was found, and the rest."""
     verdict, said = entry["verdict"], escape(entry["says"])
     address = f'claim-{entry["id"]}'
-    first = f'<p class="byhand-correct">{escape(entry.get("correct", entry["says"]))}</p>'
+    right = escape(entry.get("correct", entry["says"]))
+    first = f'<p class="byhand-correct">{right}</p>'
     if "correct" in entry:
         first += f'<p class="byhand-said">Often said: <q>{said}</q></p>'
     table = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{word}</td>'

@@ -18,7 +18,8 @@ help:
 	@echo "make record               write the record of this device: errors, tolerances, claims"
 	@echo "make serve                show the website at http://127.0.0.1:8000 (PORT=8000)"
 	@echo "make pins                 write requirements.txt from requirements.in (needs uv)"
-	@echo "make vendor               fetch MathJax and the widget manager again (needs npm)"
+	@echo "make vendor               fetch KaTeX's style sheet and fonts again (needs npm)"
+	@echo "make pdf                  one PDF of the whole book (needs Chromium)"
 	@echo "make clean                remove the environment and everything that was built"
 
 # The file $(READY) stands for a finished installation; pip stops before it is made if anything fails.
@@ -54,6 +55,9 @@ record: $(READY)
 
 jupyter: $(READY)
 	$(BIN)/jupyter-lab book
+
+pdf: book
+	$(BIN)/python book/_ext/pdf.py _build/html _build/book.pdf
 
 PORT ?= 8000
 serve: $(READY)
@@ -98,4 +102,4 @@ vendor:
 clean:
 	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
 
-.PHONY: help book test jupyter serve chapter steady record pins vendor clean
+.PHONY: help book test jupyter serve chapter steady record pdf pins vendor clean

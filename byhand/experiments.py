@@ -533,21 +533,21 @@ WORDS = {True: "yes", False: "no", None: "undecided"}
 
 
 def _box(entry, rows, lines):
-    """A claim in HTML: what is right, what is said, what was found, and the rest."""
-    verdict, table, right, address = entry["verdict"], "", "", ""
-    if rows:
-        address = f' id="claim-{entry["id"].replace(".", "-")}"'
-        table = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{word}</td>'
-                        f"<td>{escape(numbers)}</td></tr>"
-                        for name, word, numbers in rows)
-        table = f"<table><tbody>{table}</tbody></table>"
-        if "correct" in entry:
-            right = f'<p class="byhand-correct">{escape(entry["correct"])}</p>'
+    """A claim in HTML: what is true, what is said, what was found, and the rest."""
+    verdict, said = entry["verdict"], escape(entry["says"])
+    address = f'claim-{entry["id"]}'
+    first = f'<p class="byhand-correct">{escape(entry.get("correct", entry["says"]))}</p>'
+    if "correct" in entry:
+        first += f'<p class="byhand-said">Often said: <q>{said}</q></p>'
+    table = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{word}</td>'
+                    f"<td>{escape(numbers)}</td></tr>" for name, word, numbers in rows)
     items = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>"
-                    for name, text in lines if text)
-    return (f'<div class="byhand-claim verdict-{verdict}"{address}>'
-            f'<p class="byhand-title">Claim: {verdict.replace("-", " ")}</p>{right}'
-            f'<blockquote>{escape(entry["says"])}</blockquote>{table}'
+                    for name, text in lines if text and name != "Correct")
+    return (f'<div class="byhand-claim verdict-{verdict}" id="{address}">'
+            f'<p class="byhand-title">Claim: {verdict.replace("-", " ")} '
+            f'<a class="byhand-link" href="#{address}" aria-label="link to this claim">'
+            f"¶</a></p>{first}"
+            + (f"<table><tbody>{table}</tbody></table>" if table else "")
             + (f"<dl>{items}</dl>" if items else "") + "</div>")
 
 # %% ../book/experiments.ipynb #a3d9c0e6

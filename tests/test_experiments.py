@@ -75,7 +75,7 @@ def test_claims_that_do_not_suit(monkeypatch):
 
 
 def test_what_is_shown_is_escaped():
-    entry = {"says": "a < b", "verdict": "wrong", "correct": "<b>"}
+    entry = {"id": "x.1", "says": "a < b", "verdict": "wrong", "correct": "<b>"}
     box = experiments.Claim(entry, "1 & 2", {"x > 0": False})._repr_html_()
     assert ("a &lt; b" in box and "1 &amp; 2" in box and "&lt;b&gt;" in box
             and "x &gt; 0: no" in box and "style=" not in box)
@@ -453,7 +453,7 @@ def test_the_numbers_are_shown_and_recorded(monkeypatch, tmp_path):
     box = experiments.Claim(ENTRY | {"correct": "<b>"}, None, None, {
         "x > 0": outcomes()["yes"]}, {"same": fact(True, "2 < 3")})
     html, text = box._repr_html_(), repr(box)
-    assert 'id="claim-x-1"' in html and "&lt;b&gt;" in html and "style=" not in html
+    assert 'id="claim-x.1"' in html and "&lt;b&gt;" in html and "style=" not in html
     assert '<th scope="row">x &gt; 0</th><td>yes</td><td>more: 1.000 [0.9' in html
     assert "Control: same: yes: 2 < 3" in text and "Refuted by: less" in text
 

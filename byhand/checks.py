@@ -746,7 +746,8 @@ def _check(ours, theirs, inputs, differentiable, *, name=None, device="auto",
            nan=False, loss=False):
     """Compare a layer, or a loss in the clothes of one."""
     device = resolve_device(device) if theirs is not None else "cpu"
-    report = Report(_name(ours), _name(theirs), device, name=name or _name(ours))
+    called = _name(ours, "a function")
+    report = Report(called, _name(theirs), device, name=name or called)
     inputs = [np.asarray(x) for x in inputs]
     check = _Check(ours, theirs, inputs, differentiable, report, numerical, dtypes,
                    step, scales, stir, rtol, seed, batch, nan, loss)
@@ -1051,7 +1052,7 @@ class _Pair:
 
     def __init__(self, forward, backward, params, cache):
         self.functions, self.cache, self.__name__ = (forward, backward), cache, _name(
-            forward)
+            forward, "a function")
         self.turned = [name.endswith(".T") for name in params]
         self.params = {name.removesuffix(".T"): _turned(np.array(value), turned)
                        for (name, value), turned in zip(params.items(), self.turned)}
@@ -1128,7 +1129,7 @@ def stepwise(make):
     def build(params):
         return _Stepwise(params, make)
 
-    build.__name__ = _name(make)
+    build.__name__ = _name(make, "a function")
     return build
 
 # %% ../book/checks.ipynb #07160b5d

@@ -3,9 +3,11 @@ is nbval's part.
 """
 
 import ast
+import collections
 import re
 
 import nbformat
+import pytest
 import yaml
 from myst_parser.mdit_to_docutils.base import default_slugify
 
@@ -13,6 +15,15 @@ MACHINE = re.compile(  # what betrays the machine, the process or the day of a r
     r"0x[0-9a-f]{6,}|Warning:|ipykernel_\d|site-packages|cuda:\d"
     r"|(?<![\w.<])/(?:home|root|Users|tmp|usr|opt|content|mnt|var)/|\b[A-Z]:\\"
 )
+
+# One spelling: -ize and -ization. What stands before -ise, -ising, … in the words that
+# never have a z; besides, all that end in -wise.
+ISE = re.compile(r"(.*)is(?:e|ed|er|ers|es|ing|able|ations?)")
+NO_Z = set(
+    "a adv advert an appra appr bru comprom compr conc cr cru d dem desp dev disgu "
+    "enterpr exc exerc expert franch gu imprec improv inc ir m merchand no parad po "
+    "pra prec prem prom r ra repr rev sunr superv surm surpr telev treat unsuperv"
+    .split())
 
 
 def code_cells(notebook):
@@ -35,6 +46,35 @@ def parameters(notebook):
     statements = ast.parse(code_cells(notebook)[0].source).body
     return {statement.targets[0].id: ast.literal_eval(statement.value)
             for statement in statements}
+
+
+def pictures(cell):
+    """The kinds of pictures that a code cell stores, ["image/svg+xml"] or []."""
+    return [mime for output in cell.outputs
+            for mime in output.get("data", {}) if mime.startswith("image/")]
+
+
+def is_caption(text):
+    """One sentence, and not a long one."""
+    return bool(re.fullmatch(r"[^\Wa-z_](?:(?![.!?]\s).)*\.", text)
+                and 5 <= len(text.split()) <= 35)
+
+
+def other_spelling(text):
+    """The words of a text that have an s where the book writes a z. Addresses and names
+    do not count, nor do the ids of claims, which never change.
+    """
+    text = re.sub(r'https?://\S+|\{cite[^`]*`[^`]*`|"[a-z0-9-]+\.\d+"', "", text)
+    words = re.findall(r"[A-Z]?[a-z]+", text)  # of a CamelCase one, its parts
+    return sorted({word for word in words if (found := ISE.fullmatch(word.lower()))
+                   and found.group(1) not in NO_Z and not found.group(1).endswith("w")})
+
+
+def question_link(path, entry):
+    """The line that a lecture's first cell has for a question of the catalogue."""
+    text = entry["question_en"]
+    return (f"- [{text}](questions/{path.stem}.ipynb#{default_slugify(text)}) "
+            f'<span lang="ko">{entry["question_ko"]}</span>')
 
 
 def is_question(path):
@@ -138,13 +178,76 @@ def test_a_lecture_names_its_module_once(path, notebook):
 
 def test_a_picture_stands_alone_and_has_a_description(notebook):
     for cell in code_cells(notebook):
-        pictures = [mime for output in cell.outputs
-                    for mime in output.get("data", {}) if mime.startswith("image/")]
-        assert pictures in ([], ["image/svg+xml"]), cell.source
-        if pictures:
+        found = pictures(cell)
+        assert found in ([], ["image/svg+xml"]), cell.source
+        if found:
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
             assert len(alt) >= 20 and len(
                 alt.split()) >= 4, f"alt text {alt!r} of\n{cell.source}"
+
+
+def test_a_figure_has_a_caption_and_a_name(path, notebook):
+    """The caption is one sentence on what to see; the name is what links lead to."""
+    chapter = path.stem.replace("_", "-")
+    for cell in filter(pictures, code_cells(notebook)):
+        found = cell.metadata.get("mystnb", {})
+        caption = found.get("figure", {}).get("caption", "")
+        name = found.get("figure", {}).get("name", "")
+        assert is_caption(caption), f"caption {caption!r} of\n{cell.source}"
+        assert caption != found["image"]["alt"], cell.source
+        assert re.fullmatch(rf"fig-{chapter}(-[a-z0-9]+)+", name), (
+            f"name {name!r} of\n{cell.source}")
+
+
+def test_names_of_figures_are_unique(paths):
+    names = [cell.metadata["mystnb"].get("figure", {}).get("name", "") for path in paths
+             for cell in nbformat.read(path, as_version=nbformat.NO_CONVERT).cells
+             if "mystnb" in cell.metadata]
+    counts = collections.Counter(filter(None, names))
+    assert max(counts.values(), default=1) == 1, counts.most_common(3)
+
+
+def test_a_slider_has_a_caption(notebook):
+    """One, for all its positions."""
+    for cell in code_cells(notebook):
+        if "explore(" in cell.source:
+            for call in ast.walk(ast.parse(cell.source)):
+                if getattr(getattr(call, "func", None), "id", "") == "explore":
+                    given = {keyword.arg: keyword.value for keyword in call.keywords}
+                    assert "caption" in given, cell.source
+                    caption = given["caption"]  # an f-string may name a parameter
+                    assert (isinstance(caption, ast.JoinedStr)
+                            or is_caption(caption.value)), cell.source
+
+
+def test_a_chapter_leads_with_one_picture(path, notebook, toc):
+    """The site shows the cell tagged `lead` first; the appendix may do without."""
+    leads = [cell for cell in code_cells(notebook) if "lead" in tags(cell)]
+    expected = ([0] if is_question(path) else
+                [1] if f"book/questions/{path.stem}" in toc else [0, 1])
+    assert len(leads) in expected, [cell.source for cell in leads]
+    for cell in leads:
+        assert pictures(cell) or any(
+            "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+            for output in cell.outputs), cell.source
+
+
+def test_a_lecture_links_its_questions(path, notebook, catalogue, toc):
+    if is_question(path) or f"book/questions/{path.stem}" not in toc:
+        pytest.skip("no lecture with questions")
+    lines = notebook.cells[0].source.splitlines()
+    missing = [line for entry in catalogue if entry["chapter"] == path.stem
+               if (line := question_link(path, entry)) not in lines]
+    assert not missing, "\n".join(missing)
+
+
+def test_it_has_one_spelling(notebook):
+    texts = []
+    for cell in notebook.cells:
+        shown = cell.metadata.get("mystnb", {})
+        texts += [cell.source, shown.get("image", {}).get("alt", ""),
+                  shown.get("figure", {}).get("caption", "")]
+    assert not (found := other_spelling("\n".join(texts))), found
 
 
 def test_cells_fit_on_a_screen(notebook):

@@ -23,14 +23,18 @@ from byhand.experiments import claim
 
 KERNEL = {"name": "python3", "language": "python", "display_name": "Python 3"}
 PATH = Path("book/tiny.ipynb")
+TOC = ["book/backprop", "book/tiny", "book/questions/tiny", "book/losses"]
 
 
 @pytest.fixture
 def tiny():
     """The notebook that SPOILT spoils."""
     picture = new_output("display_data", {
-        "image/png": "", "text/plain": "<Figure size 640x360 with 1 Axes>"})
-    alt = {"mystnb": {"image": {"alt": "A straight line through the origin."}}}
+        "image/svg+xml": "", "text/plain": "<Figure size 640x360 with 1 Axes>"})
+    shown = {"tags": ["lead"], "mystnb": {
+        "image": {"alt": "A straight line through the origin."},
+        "figure": {"caption": "The double of a number lies on a straight line.",
+                   "name": "fig-tiny-line"}}}
     cells = [
         new_markdown_cell("# Tiny\n\n$$\ny = x\n$$ (tiny-identity)\n\n## Measured"),
         new_code_cell('seed = 0\ndevice = "auto"', metadata={"tags": ["parameters"]}),
@@ -38,7 +42,7 @@ def tiny():
         new_code_cell(
             "#| export\ndef double(x):\n    return 2 * x  # eq. tiny-identity"),
         new_code_cell("print(double(1))", outputs=[new_output("stream", text="2\n")]),
-        new_code_cell("plt.show()", outputs=[picture], metadata=alt),
+        new_code_cell("plt.show()", outputs=[picture], metadata=shown),
     ]
     for count, cell in enumerate(cells[1:], start=1):
         cell.execution_count = count
@@ -116,6 +120,56 @@ SPOILT = {
         lambda notebook: notebook.cells[5].metadata.mystnb.image.update(
             alt="0d9bd0bb8e3a5c0d2e107f3a5c0d2e10.png"),
     ),
+    "no caption": (
+        lambda notebook: test_notebooks.test_a_figure_has_a_caption_and_a_name(
+            PATH, notebook),
+        lambda notebook: notebook.cells[5].metadata.mystnb.pop("figure"),
+    ),
+    "caption of two sentences": (
+        lambda notebook: test_notebooks.test_a_figure_has_a_caption_and_a_name(
+            PATH, notebook),
+        lambda notebook: notebook.cells[5].metadata.mystnb.figure.update(
+            caption="This is a straight line. It doubles."),
+    ),
+    "figure named after another chapter": (
+        lambda notebook: test_notebooks.test_a_figure_has_a_caption_and_a_name(
+            PATH, notebook),
+        lambda notebook: notebook.cells[5].metadata.mystnb.figure.update(
+            name="fig-losses-line"),
+    ),
+    "slider without caption": (
+        test_notebooks.test_a_slider_has_a_caption,
+        lambda notebook: notebook.cells[4].update(
+            source='explore(draw, [1, 2], label="factor", alt=describe)'),
+    ),
+    "no lead": (
+        lambda notebook: test_notebooks.test_a_chapter_leads_with_one_picture(
+            PATH, notebook, TOC),
+        lambda notebook: notebook.cells[5].metadata.update(tags=[]),
+    ),
+    "two leads": (
+        lambda notebook: test_notebooks.test_a_chapter_leads_with_one_picture(
+            PATH, notebook, TOC),
+        lambda notebook: notebook.cells.append(notebook.cells[5]),
+    ),
+    "lead without a picture": (
+        lambda notebook: test_notebooks.test_a_chapter_leads_with_one_picture(
+            PATH, notebook, TOC),
+        lambda notebook: notebook.cells[5].update(outputs=[]),
+    ),
+    "other spelling in the text": (
+        test_notebooks.test_it_has_one_spelling,
+        lambda notebook: notebook.cells[0].update(source="Batch normalisation."),
+    ),
+    "other spelling in a comment": (
+        test_notebooks.test_it_has_one_spelling,
+        lambda notebook: notebook.cells[4].update(source="x = 0  # minimises it"),
+    ),
+    "other spelling in a caption": (
+        test_notebooks.test_it_has_one_spelling,
+        lambda notebook: notebook.cells[5].metadata.mystnb.figure.update(
+            caption="The regularised line is flatter than the other one."),
+    ),
     "two figures": (
         test_notebooks.test_a_picture_stands_alone_and_has_a_description,
         lambda notebook: notebook.cells[5].outputs.append(notebook.cells[5].outputs[0]),
@@ -141,8 +195,7 @@ SPOILT = {
     ),
     "import of a later chapter": (
         lambda notebook: test_modules.test_chapters_import_what_stands_before_them(
-            PATH, notebook, ["book/backprop", "book/tiny", "book/losses"]
-        ),
+            PATH, notebook, TOC),
         lambda notebook: notebook.cells[4].update(
             source="from byhand.losses import MSELoss"),
     ),
@@ -168,6 +221,34 @@ def test_a_link_to_a_missing_heading_is_noticed(tiny, tmp_path):
             with pytest.raises(AssertionError, match="unmeasured"):
                 test_notebooks.test_its_links_lead_somewhere(
                     tmp_path / "link.ipynb", link)
+
+
+def test_a_name_of_two_figures_is_noticed(tiny, tmp_path):
+    nbformat.write(tiny, tmp_path / "tiny.ipynb")
+    test_notebooks.test_names_of_figures_are_unique([tmp_path / "tiny.ipynb"])
+    with pytest.raises(AssertionError, match="fig-tiny-line"):
+        test_notebooks.test_names_of_figures_are_unique([tmp_path / "tiny.ipynb"] * 2)
+
+
+def test_a_question_that_the_lecture_does_not_link_is_noticed(tiny):
+    asked = [{"chapter": "tiny", "question_en": f"Why is it {word}?",
+              "question_ko": "왜 그런가?"} for word in ("small", "straight")]
+    tiny.cells[0].source = "\n".join(
+        ["# Tiny", *(test_notebooks.question_link(PATH, entry) for entry in asked)])
+    test_notebooks.test_a_lecture_links_its_questions(PATH, tiny, asked, TOC)
+    tiny.cells[0].source = tiny.cells[0].source.replace("#why-is-it-small", "")
+    with pytest.raises(AssertionError, match="why-is-it-small"):
+        test_notebooks.test_a_lecture_links_its_questions(PATH, tiny, asked, TOC)
+
+
+def test_words_that_never_have_a_z_are_no_other_spelling():
+    words = ("otherwise elementwise noise noises raised promising exercises precise "
+             "Gaussian_noise GaussianNoise irises unsupervised comprises rises analyse")
+    assert test_notebooks.other_spelling(words) == []
+    assert test_notebooks.other_spelling('claim("small-batch-generalisation.1")') == []
+    assert test_notebooks.other_spelling("{cite}`beise2018`") == []
+    assert test_notebooks.other_spelling("optimiser summarises Factorisation") == [
+        "Factorisation", "optimiser", "summarises"]
 
 
 def test_an_edited_module_is_noticed(tiny, tmp_path):

@@ -29,7 +29,7 @@ PATH = Path("book/tiny.ipynb")
 def tiny():
     """The notebook that SPOILT spoils."""
     picture = new_output("display_data", {
-        "image/png": "", "text/plain": "<Figure size 640x360 with 1 Axes>"})
+        "image/svg+xml": "", "text/plain": "<Figure size 640x360 with 1 Axes>"})
     alt = {"mystnb": {"image": {"alt": "A straight line through the origin."}}}
     cells = [
         new_markdown_cell("# Tiny\n\n$$\ny = x\n$$ (tiny-identity)\n\n## Measured"),

@@ -11,7 +11,8 @@ from byhand.optimizers import SGD, Adam
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)
-networks = {"64-32-10": (64, 32, 10), "784-256-10": (784, 256, 10),
+networks = {"64-32-10": (64, 32, 10), "784-100-10": (784, 100, 10),
+            "784-256-10": (784, 256, 10),
             "784-1024-1024-10": (784, 1024, 1024, 10)}
 methods = {
     "SGD, momentum 0.9": (SGD, torch.optim.SGD, {"lr": 1e-4, "momentum": 0.9}),

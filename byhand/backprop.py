@@ -80,8 +80,10 @@ class _Tree:
     """What lets a layer hold layers: it finds them in its attributes."""
 
     def __setattr__(self, name, value):
-        if (not isinstance(value, (_Tree, *_CONTAINERS))
-                or name in ("params", "grads", "buffers")):
+        plain = not isinstance(value, (_Tree, *_CONTAINERS)) or (
+            isinstance(value, tuple)  # a shape, say: no layer will ever be in it
+            and not any(isinstance(part, (_Tree, *_CONTAINERS)) for part in value))
+        if plain or name in ("params", "grads", "buffers"):
             return super().__setattr__(name, value)
         inner, before = _layers_in(name, value), dict(vars(self))
         super().__setattr__(name, value)

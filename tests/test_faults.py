@@ -47,9 +47,6 @@ KNOWN = {
         "products of float32 inputs of 1e20 or 1e-23 do not fit",
     ("strange_numbers", "transfer_learning.adapt_statistics"):
         "0-d x: len() of unsized object",
-    ("unfit_arguments", "initialization.lsuv"): "None meets np.isfinite",
-    ("unfit_arguments", "experiments.baselines"):
-        "scikit-learn refuses labels that are floats",
     ("domain", "gradient_descent.LBFGS"): "max_iter and history_size of 1.5",
     ("domain", "activations.GLU"): "a dim that is no integer fails in forward only",
     ("domain", "activations.SwiGLU"): "a dim that is no integer fails in forward only",

@@ -112,8 +112,9 @@ class Lead(SphinxTransform):
         top = next(iter(self.document.findall(nodes.section)), None)
         if not leads or top is None:
             return
-        first = next((i for i, child in enumerate(top.children)
-                      if i > 1 and not isinstance(child, nodes.paragraph)), len(top))
+        first = next((i for i, child in enumerate(top.children) if i > 1 and (
+            not isinstance(child, nodes.paragraph)
+            or child.astext().startswith("You will be asked"))), len(top))
         for cell in reversed(leads):
             cell.parent.remove(cell)
             top.insert(first, cell)

@@ -337,6 +337,8 @@ class GLU(Layer):
 
     def __init__(self, dim=-1):
         super().__init__()
+        if not isinstance(dim, Integral):
+            raise TypeError(f"dim must be an integer, got {dim!r}")
         self.dim = dim
 
     def forward(self, x):
@@ -351,14 +353,14 @@ class GLU(Layer):
             axis=self.dim)
 
 # %% ../book/activations.ipynb #b83ebb07
-class SwiGLU(Layer):
+class SwiGLU(GLU):
     """SiLU of the first half of x along dim, times the second half: (..., 2 M, ...) to
     (..., M, ...) (Shazeer, 2020).
     """
 
     def __init__(self, dim=-1):
-        super().__init__()
-        self.dim, self.switch = dim, SiLU()
+        super().__init__(dim)
+        self.switch = SiLU()
 
     def forward(self, x):
         a, self.b = _halves(x, self.dim)

@@ -79,6 +79,8 @@ def adapt_statistics(model, x):
     mode. Raises ValueError if there is none, or no example; where x does not fit,
     nothing is changed.
     """
+    if np.ndim(x) == 0:
+        raise ValueError(f"x must be a batch of examples, got {x!r}")
     trial = copy.deepcopy(model).eval()
     if not _norms(trial) or len(x) == 0:
         raise ValueError("a layer with running statistics and a batch are needed, got "

@@ -45,11 +45,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # those that matter are caugh
 KNOWN = {
     ("squares", "perceptron.Perceptron"):
         "products of float32 inputs of 1e20 or 1e-23 do not fit",
-    ("strange_numbers", "transfer_learning.adapt_statistics"):
-        "0-d x: len() of unsized object",
-    ("domain", "gradient_descent.LBFGS"): "max_iter and history_size of 1.5",
-    ("domain", "activations.GLU"): "a dim that is no integer fails in forward only",
-    ("domain", "activations.SwiGLU"): "a dim that is no integer fails in forward only",
     ("awkward_points", "optimizers.sma_length"): "as PyTorch: the formula cancels",
     ("awkward_points", "losses.CrossEntropyLoss"):
         "as PyTorch: 1 - p below eps is lost",

@@ -334,7 +334,7 @@ class _History:
             raise ValueError(f"lr must be positive and finite, got {lr}")
         for name, value in (("max_iter", max_iter), ("history_size", history_size)):
             if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value}")
+                raise ValueError(f"{name} must be an integer >= 1, got {value}")
         if not (tolerance_grad >= 0 and tolerance_change >= 0):
             raise ValueError("the tolerances must be at least 0, got "
                              f"{tolerance_grad} and {tolerance_change}")

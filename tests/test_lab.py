@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import http.server
+import re
 import struct
 import subprocess
 import sys
@@ -227,3 +228,30 @@ def test_explore_leaves_no_figure_open_and_shows_nothing_by_halves(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         lab.explore(lambda ax, value: 1 / value, [1, 0], label="x", alt=str)
     assert not shown and not plt.get_fignums()
+
+
+# --- colours ---
+
+
+def contrast(one, other):
+    """WCAG's contrast ratio of two colours, "#rrggbb"."""
+    def light(colour):
+        values = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(values <= 0.04045, values / 12.92,
+                          ((values + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted((light(one), light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_colours_are_seen_in_both_themes(root):
+    """Text has a contrast of 4.5, marks of 3, on white and on the dark page."""
+    source = (root / "book" / "_ext" / "pages.py").read_text(encoding="utf-8")
+    dark = dict(re.findall(r'"(#[0-9a-f]{6})": "(#[0-9a-f]{6})"', source))
+    ink = lab.STYLE["text.color"]
+    marks = [entry["color"] for entry in lab.STYLE["axes.prop_cycle"]]
+    assert {ink, *marks} <= dark.keys()
+    for colour, least in [(ink, 4.5), ("#767676", 4.5), *((mark, 3) for mark in marks)]:
+        assert contrast(colour, "#ffffff") >= least, colour
+        assert contrast(dark[colour], "#121212") >= least, dark[colour]

@@ -394,6 +394,26 @@ def test_a_page_without_formulas_loads_none(visit, base):
     assert not [name for name in names if re.search("mathjax|KaTeX_|widget", name)]
 
 
+def test_an_issue_carries_the_page_and_the_claim(browser, base):
+    opened = Visit(browser, base, "questions/losses.html")
+    claim = opened.page.locator(".byhand-claim").first.get_attribute("id")
+    for place, title in (("", "questions/losses.html: "),
+                         (f"#{claim}", f"questions/losses.html: claim {claim[6:]}: ")):
+        opened.page.evaluate("(hash) => { location.hash = hash; }", place)
+        link = opened.page.locator('a[href*="/issues/new"]').first
+        link.evaluate("(a) => { a.addEventListener('click', (e) => e.preventDefault());"
+                      " a.click(); }")
+        assert f"title={quote(title).replace('%20', '+')}" in link.get_attribute(
+            "href").replace("%2F", "/")
+    opened.context.close()
+
+
+def test_the_sidebar_shows_the_questions(visit):
+    links = visit("losses.html").page.locator(".bd-links a")
+    assert any(link.is_visible() and "perceptron" in link.get_attribute("href")
+               for link in links.filter(has_text="Questions").all())
+
+
 def test_old_addresses_lead_on(browser, base):
     opened = Visit(browser, base, "book/losses.html")
     opened.page.wait_for_url(re.compile(r"//[^/]+/losses\.html$"))

@@ -81,6 +81,18 @@
     for (const entry of document.querySelectorAll('.citation[role="doc-biblioentry"]')) set(entry, "role", "listitem");
   };
 
+  // An issue says which page it is about, and which claim, if the reader came to one.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href*="/issues/new"]');
+    if (!link) return;
+    const page = document.querySelector('link[rel="canonical"]').href.split("/book/").pop();
+    const claim = location.hash.startsWith("#claim-") ? location.hash.slice(7) : "";
+    const address = new URL(link.href);
+    address.searchParams.set("title", `${page}${claim ? `: claim ${claim}` : ""}: `);
+    address.searchParams.set("body", `Page: ${location.href}\n\nWhat is wrong, and how you know:\n`);
+    link.href = address;
+  }, true);
+
   // On a phone code is folded at first: a page is read there, not run.
   const foldCode = () => {
     if (!window.matchMedia("(max-width: 576px)").matches) return;

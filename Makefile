@@ -33,7 +33,7 @@ $(READY): requirements.txt pyproject.toml
 
 book: $(READY)
 	@rm -f _build/html/.complete
-	$(BIN)/jupyter-book build . -W --keep-going -n
+	$(BIN)/jupyter-book build . --all -W --keep-going -n
 	@touch _build/html/.complete  # the tests of the website look at it, and build no second one
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 

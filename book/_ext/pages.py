@@ -165,7 +165,7 @@ class CodeLinks(SphinxPostTransform):
                                        nodes.raw("", link, format="html"))
 
 
-COMMENT = re.compile(r'(<span class="(?:c1|sd)">[^<]*?\beq\. )([a-z][\w-]*)')
+COMMENT = re.compile(r'(?<=<span class="(?:c1|sd)">)[^<]+')
 
 
 def number_comments(app, pagename, templatename, context, doctree):
@@ -173,19 +173,17 @@ def number_comments(app, pagename, templatename, context, doctree):
     domain = app.env.domains["math"]
 
     def numbered(match):
-        node = domain.resolve_xref(app.env, pagename, app.builder, "eq", match.group(2),
+        node = domain.resolve_xref(app.env, pagename, app.builder, "eq", match.group(1),
                                    nodes.Element(), nodes.Text(""))
         if node is None:
             return match.group(0)
         target = node.get("refuri") or "#" + node["refid"]
-        link = (f'<a class="eq" href="{escape(target)}" '
-                f'title="{escape(match.group(2))}">{escape(node.astext())}</a>')
-        return match.group(1) + link
+        return (f'eq. <a class="eq" href="{escape(target)}" '
+                f'title="{escape(match.group(1))}">{escape(node.astext())}</a>')
 
     if "eq. " in (body := context.get("body") or ""):
-        while (changed := COMMENT.sub(numbered, body)) != body:
-            body = changed
-        context["body"] = body
+        context["body"] = COMMENT.sub(lambda match: NAMED.sub(numbered, match.group(0)),
+                                      body)
 
 
 # ---- sliders: the stored widget becomes a range element over lazily loaded pictures
@@ -239,7 +237,8 @@ class Sliders(SphinxPostTransform):
             f'<div class="control"><label for="{name}">{label}</label>'
             f'<input type="range" id="{name}" min="0" max="{len(labels) - 1}" '
             f'value="{shown}" step="1" aria-valuetext="{escape(labels[shown])}">'
-            f'<output for="{name}">{escape(labels[shown])}</output></div>'
+            f'<output for="{name}" style="min-width: {max(map(len, labels))}ch">'
+            f'{escape(labels[shown])}</output></div>'
             f'<div class="frames">{pictures}</div>{caption}'
             f'<p class="visually-hidden" aria-live="polite"></p></div>')
 
@@ -333,6 +332,13 @@ def drop_widget_manager(app, pagename, templatename, context, doctree):
         del files[name]
 
 
+def show_questions(app, config):
+    """The sidebar shows the questions of every chapter at once. (In _config.yml the
+    theme's options would replace all those that Jupyter Book sets.)
+    """
+    config.html_theme_options["show_navbar_depth"] = 2
+
+
 def start_katex(app):
     """Start the process that typesets, with the node that PyPI brought. On a busy
     machine its socket is there a moment before it listens: then try again.
@@ -395,6 +401,7 @@ def setup(app):
     app.add_post_transform(Sliders)
     app.add_post_transform(Figures)
     sphinx.search.IndexBuilder = ShortIndex  # the builder imports it when it starts
+    app.connect("config-inited", show_questions)
     app.connect("builder-inited", shorten_addresses)
     app.connect("builder-inited", start_katex, priority=900)
     app.connect("build-finished", keep_old_addresses)

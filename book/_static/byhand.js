@@ -35,7 +35,7 @@
 
   // What scrolls sideways can be reached with the Tab key; what fits is no stop. (The theme does this for code.)
   const KIND = {
-    formula: ".bd-article :is(div.math, span.math)",
+    formula: ".bd-article :is(.katex-display, span.math)",
     table: ".bd-article :is(.pst-scrollable-table-container, .byhand-check, .text_html)",
     box: ".bd-article :is(.byhand-caught, .byhand-claim)",
   };

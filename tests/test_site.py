@@ -124,7 +124,8 @@ class Visit:
         self.page.on("request", lambda request: self.note(request.url, base))
         self.page.on("websocket", lambda socket: self.foreign.append(socket.url))
         self.page.goto(urljoin(base, path), wait_until="load")
-        self.page.wait_for_load_state("networkidle")
+        # the site's script has looked at everything
+        self.page.wait_for_function("() => document.documentElement.dataset.reached")
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => "
                            "requestAnimationFrame(done)))")
 
@@ -251,7 +252,6 @@ def axe(page, rules=None, everything=False):
     # fonts that come late change what is wide, and the site's script notes it a frame
     # later
     page.evaluate("() => document.fonts.ready")
-    page.wait_for_function("() => document.documentElement.dataset.reached")
     options = {"resultTypes": ["violations"], "iframes": False}
     if rules:
         options["runOnly"] = {"type": "rule", "values": rules}
@@ -392,6 +392,28 @@ def test_a_page_without_formulas_loads_none(visit, base):
     names = visit("index.html").page.evaluate(
         "() => performance.getEntriesByType('resource').map((e) => e.name)")
     assert not [name for name in names if re.search("mathjax|KaTeX_|widget", name)]
+
+
+HIDDEN = """() => {
+  const say = (e) => e.outerHTML.slice(0, 100);
+  const all = (selector) => [...document.querySelectorAll(`.bd-article ${selector}`)];
+  const flat = all(".katex svg").filter((e) => e.getBoundingClientRect().height === 0);
+  const unseen = all("figcaption").filter((e) => !e.checkVisibility());
+  const left = all(".katex-display .katex-html").filter((e) => {
+    const box = e.closest(".katex-display").getBoundingClientRect();
+    const first = e.querySelector(".base")?.getBoundingClientRect();
+    return first && first.left < box.left - 1;
+  });
+  return [...flat, ...unseen, ...left].map(say);
+}"""
+
+
+@pytest.mark.parametrize("width", [1300, 400])
+@pytest.mark.parametrize("page", [page for page in PAGES if "/" not in page])
+def test_signs_captions_and_formulas_are_whole(visit, page, width):
+    opened = visit(f"{page}.html", width=width).page
+    opened.add_style_tag(content="div.cell{content-visibility:visible!important}")
+    assert opened.evaluate(HIDDEN) == []
 
 
 def test_an_issue_carries_the_page_and_the_claim(browser, base):

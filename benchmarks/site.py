@@ -32,7 +32,7 @@ WATCH = """() => {
     const done = document.readyState !== "loading";
     const near = maths.filter((m) => m.getBoundingClientRect().top < 1800);
     const now = performance.now();
-    const below = done || document.documentElement.scrollHeight > 1800;
+    const below = done || document.documentElement?.scrollHeight > 1800;
     if (below && !window.seen.first && near.every(typeset)) window.seen.first = now;
     if (done && !window.seen.all && maths.every(typeset)) window.seen.all = now;
     const slider = document.querySelector(

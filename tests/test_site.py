@@ -416,6 +416,24 @@ def test_signs_captions_and_formulas_are_whole(visit, page, width):
     assert opened.evaluate(HIDDEN) == []
 
 
+CUT = """() => {
+  document.querySelectorAll("details").forEach((fold) => { fold.open = true; });
+  return [...document.querySelectorAll(".bd-article div.cell pre")]
+    .filter((pre) => pre.scrollWidth > pre.clientWidth + 1)
+    .map((pre) => pre.textContent.slice(0, 200));
+}"""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_line_of_code_or_output_is_cut(browser, base, page):
+    opened = Visit(browser, base, f"{page}.html", width=1280)
+    opened.page.add_style_tag(content="div.cell{content-visibility:visible!important}")
+    for width in (1280, 1440):
+        opened.page.set_viewport_size({"width": width, "height": 900})
+        assert opened.page.evaluate(CUT) == [], width
+    opened.context.close()
+
+
 def test_an_issue_carries_the_page_and_the_claim(browser, base):
     opened = Visit(browser, base, "questions/losses.html")
     claim = opened.page.locator(".byhand-claim").first.get_attribute("id")
@@ -440,6 +458,30 @@ def test_old_addresses_lead_on(browser, base):
     opened = Visit(browser, base, "book/losses.html")
     opened.page.wait_for_url(re.compile(r"//[^/]+/losses\.html$"))
     opened.context.close()
+
+
+# ---- paper
+
+
+def test_two_pages_become_one_pdf(site, browser, tmp_path):
+    """With an outline, and with links from one to the other inside the file."""
+    from pypdf import PdfReader
+
+    script, target = ROOT / "book" / "_ext" / "pdf.py", tmp_path / "two.pdf"
+    said = subprocess.run(
+        [sys.executable, str(script), str(site), str(target), "backprop",
+         "questions/backprop"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True)
+    assert said.returncode == 0, said.stdout
+    reader = PdfReader(target)
+    assert len(reader.pages) > 10
+    titles = [entry.title for entry in reader.outline if not isinstance(entry, list)]
+    assert len(titles) == 2 and "Questions" in titles[1]
+    links = [annotation.get_object() for page in reader.pages
+             for annotation in page.get("/Annots", [])]
+    assert sum("/Dest" in link for link in links) > 10
+    text = reader.pages[3].extract_text()
+    assert "def " in text, "code is missing on paper"
 
 
 # ---- search

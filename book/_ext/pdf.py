@@ -18,7 +18,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 from pypdf import PdfReader, PdfWriter
-from pypdf.generic import NameObject, TextStringObject
+from pypdf.generic import ArrayObject, NameObject, TextStringObject
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -45,9 +45,8 @@ PREPARE = """([page, inside]) => {
   return document.querySelector("h1").innerText.replace(/[#\\s]+$/, "");
 }"""
 
-FOOTER = ('<div style="width:100%;font-size:8px;padding:0 15mm;color:#555;'
-          'display:flex;justify-content:space-between"><span>{}</span>'
-          '<span class="pageNumber"></span></div>')
+# the style sheet for paper prints the page number
+FOOTER = '<div style="font-size:8px;padding:0 15mm;color:#555">{}</div>'
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -56,9 +55,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def pages():
-    """The pages in reading order."""
+    """The pages in reading order, as the site names them."""
     text = (ROOT / "_toc.yml").read_text(encoding="utf-8")
-    return re.findall(r"^[ -]*(?:file|root): *(\S+)", text, re.MULTILINE)
+    return re.findall(r"^[ -]*(?:file|root): *book/(\S+)", text, re.MULTILINE)
 
 
 def printed(site, folder, chosen):
@@ -91,30 +90,32 @@ def printed(site, folder, chosen):
 
 
 def join(parts, target):
-    """Join the printed files; returns (pages, links between chapters, dead ones)."""
-    writer = PdfWriter()
-    for _, title, path in parts:
-        writer.append(str(path), outline_item=title, import_outline=True)
-    names = set(writer.root_object.get("/Dests", {}))
-    names |= set(writer.named_destinations if hasattr(writer, "named_destinations")
-                 else {})
-    for _, _, path in parts:
+    """Join the printed files; returns (pages, links between chapters, those without a
+    chapter). A link to a place that has no name in the file leads to its chapter.
+    """
+    writer, first, names = PdfWriter(), {}, set()
+    for name, title, path in parts:
+        first[name] = len(writer.pages)
         names |= set(PdfReader(path).named_destinations)
+        writer.append(str(path), outline_item=title, import_outline=True)
     inside, dead = 0, []
     for page in writer.pages:
         for annotation in page.get("/Annots", []):
             link = annotation.get_object()
             action = link.get("/A")
-            address = action.get_object().get("/URI") if action else None
-            if address and str(address).startswith(INSIDE):
-                name = str(address).removeprefix(INSIDE)
-                inside += 1
-                if f"/{name}" in names or name in names:
-                    del link["/A"]
-                    link[NameObject("/Dest")] = (NameObject(f"/{name}"))
-                else:
-                    dead.append(name)
-                    del link["/A"]
+            address = str(action.get_object().get("/URI", "")) if action else ""
+            if not address.startswith(INSIDE):
+                continue
+            name, inside = address.removeprefix(INSIDE), inside + 1
+            del link["/A"]
+            chapter = name.split("--")[0]
+            if name in names:
+                link[NameObject("/Dest")] = NameObject(f"/{name}")
+            elif chapter in first:
+                start = writer.pages[first[chapter]].indirect_reference
+                link[NameObject("/Dest")] = ArrayObject([start, NameObject("/Fit")])
+            else:
+                dead.append(name)
     writer.add_metadata({"/Title": TextStringObject("Deep Learning by Hand"),
                          "/Author": "The authors of Deep Learning by Hand"})
     writer.write(target)

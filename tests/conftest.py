@@ -8,6 +8,7 @@ import os
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def root():
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def script(root):
+    """script("book/_ext/record.py"): a file outside the library, as a module."""
+    def load(name):
+        spec = importlib.util.spec_from_file_location(Path(name).stem, root / name)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    return load
 
 
 @pytest.fixture(scope="session")

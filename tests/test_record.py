@@ -1,7 +1,6 @@
 """The record: collected from lines that many processes wrote, complete, and shown."""
 
 import collections
-import importlib.util
 import json
 import re
 import subprocess
@@ -12,12 +11,8 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def record(root):
-    path = root / "book" / "_ext" / "record.py"
-    spec = importlib.util.spec_from_file_location("record", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def record(script):
+    return script("book/_ext/record.py")
 
 
 def groups(path):

@@ -3,7 +3,6 @@ that the text has.
 """
 
 import collections
-import importlib.util
 import re
 
 import nbformat
@@ -25,12 +24,8 @@ def entries(root):
 
 
 @pytest.fixture(scope="module")
-def references(root):
-    path = root / "book" / "_ext" / "references.py"
-    spec = importlib.util.spec_from_file_location("references", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def references(script):
+    return script("book/_ext/references.py")
 
 
 def cited(text):

@@ -1,17 +1,11 @@
 """vendor/ holds what npm published, no more and no less."""
 
-import importlib.util
-
 import pytest
 
 
 @pytest.fixture(scope="module")
-def refresh(root):
-    spec = importlib.util.spec_from_file_location(
-        "refresh", root / "vendor-src" / "refresh.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def refresh(script):
+    return script("vendor-src/refresh.py")
 
 
 def test_vendor_is_as_listed(refresh):

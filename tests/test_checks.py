@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from byhand import checks
 from byhand.backprop import Linear, ReLU, Sequential, Sigmoid
+from byhand.losses import BCELoss
 from byhand.normalization import BatchNorm1d
 
 FLOATS = st.floats(-100, 100)
@@ -740,3 +741,25 @@ def test_a_right_loss_of_tiny_probabilities_passes():
 
     checks.check_loss(NegativeLog(), lambda p, weight: -(weight * torch.log(p)).sum(),
                       np.array([1e-6, 1e-7]), np.array([1.0, 2.0]), device="cpu")
+
+
+def test_a_gpu_is_never_asked_what_pytorch_refuses(monkeypatch):
+    """There a refusal may be an assertion in a kernel, and no later call works."""
+    asked, run = [], checks._run_theirs
+
+    def gpu(theirs, case, params, device):
+        try:
+            return run(theirs, case, params, "cpu")
+        except Exception:
+            if device == "cuda":
+                raise AssertionError("device-side assert triggered") from None
+            raise
+        finally:
+            asked.append(device)
+
+    monkeypatch.setattr(checks, "_run_theirs", gpu)
+    monkeypatch.setattr(checks, "resolve_device", lambda device: "cuda")
+    rng = np.random.default_rng(0)
+    checks.check_loss(BCELoss(), torch.nn.BCELoss(), rng.uniform(0.05, 0.95, (4, 3)),
+                      rng.uniform(size=(4, 3)))  # times 10⁴ it is no probability
+    assert "cuda" in asked

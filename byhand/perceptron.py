@@ -52,7 +52,7 @@ def _epoch(weight, bias, x, labels):
 
 # %% ../book/perceptron.ipynb #d35e30ea
 class Perceptron:
-    """One threshold unit, trained by the error-correction rule (Rosenblatt, 1958).
+    """One threshold unit, trained by the error-correction rule (Rosenblatt, 1962).
 
     params: "weight" (1, in_features) and "bias" (1,), zero at first, of `dtype`, as in
     torch.nn.Linear(in_features, 1). Raises ValueError if in_features is below 1,

@@ -1075,9 +1075,9 @@ def clip_grad_norm(grads, max_norm, norm_type=2.0, error_if_nonfinite=False):
 
 
 def clip_grad_value(grads, clip_value):
-    """Gradients with every entry cut to [-clip_value, clip_value]: a new dict. PyTorch's
-    clip_grad_value_ works in place. TypeError for anything but a dict of float arrays,
-    ValueError for a limit that is negative or infinite.
+    """Gradients with every entry cut to [-clip_value, clip_value]: a new dict, while
+    PyTorch's clip_grad_value_ works in place. TypeError for anything but a dict of
+    float arrays, ValueError for a limit that is negative or infinite.
     """
     _check_grads(grads)
     limit = _number("clip_value", clip_value)

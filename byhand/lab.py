@@ -235,15 +235,17 @@ def use_style():
         set_matplotlib_formats("svg", bbox_inches="tight", metadata={"Date": None})
 
 # %% ../book/lab.ipynb #fda2b5cf
-def explore(draw, values, *, label, alt, caption="", panels=1, figsize=(6.4, 3.6)):
+def explore(draw, values, *, label, alt, caption="", start=None, panels=1,
+            figsize=(6.4, 3.6)):
     """Display a slider over pictures drawn ahead; it works with mouse and keyboard,
     with or without a kernel.
 
     draw(ax, value) draws one picture; with panels > 1 it gets an array of that many
     axes, side by side. values: what the slider steps through, shown as its text. label:
     the slider's name, plain text. alt(value): a sentence that tells what the picture
-    shows; caption: a sentence on what to look for. figsize in inches. Raises ValueError
-    without values or for an empty alt text.
+    shows; caption: a sentence on what to look for. start: the value shown first, the
+    first one by default. figsize in inches. Raises ValueError without values, for a
+    start that is none of them or for an empty alt text.
     """
     import ipywidgets
     import matplotlib.pyplot as plt
@@ -251,6 +253,9 @@ def explore(draw, values, *, label, alt, caption="", panels=1, figsize=(6.4, 3.6
 
     if not (values := list(values)):
         raise ValueError("values must hold at least one value")
+    if start is not None and start not in values:
+        raise ValueError(f"start must be one of the values {values}, got {start!r}")
+    shown = 0 if start is None else values.index(start)
     frames = []
     for value in values:
         if not (text := alt(value)):
@@ -266,8 +271,8 @@ def explore(draw, values, *, label, alt, caption="", panels=1, figsize=(6.4, 3.6
         frames.append(ipywidgets.HTML(f'<img alt="{escape(text)}" '
                                       f'src="data:image/svg+xml;base64,{source}">'))
     options = [(str(value), i) for i, value in enumerate(values)]
-    slider = ipywidgets.SelectionSlider(options=options, description=label)
-    stack = ipywidgets.Stack(frames, selected_index=0)
+    slider = ipywidgets.SelectionSlider(options=options, description=label, index=shown)
+    stack = ipywidgets.Stack(frames, selected_index=shown)
     ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
     parts = [slider, stack, *([ipywidgets.HTML(escape(caption))] if caption else [])]
     display(ipywidgets.VBox(parts).add_class("byhand-explore"))

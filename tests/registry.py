@@ -347,6 +347,66 @@ add_loss(losses.CrossEntropyLoss, torch.nn.CrossEntropyLoss, logits_and_labels,
                    "label_smoothing": 0.1})
 add_loss(losses.KLDivLoss, torch.nn.KLDivLoss, two_distributions,
          settings={"reduction": "batchmean", "log_target": True})
+add_loss(losses.SmoothL1Loss, torch.nn.SmoothL1Loss, two_normal,
+         settings={"reduction": "none", "beta": 0.3},
+         spare={"squares": "a single loss is a float32 number, as PyTorch's"})
+
+
+def reduced(values, reduction):
+    return values if reduction == "none" else getattr(values, reduction)()
+
+
+def pinball(q=0.5, reduction="mean"):
+    """torch.maximum would halve the slope at 0, which no input here has."""
+    return lambda prediction, target: reduced(torch.maximum(
+        q * (target - prediction), (q - 1) * (target - prediction)), reduction)
+
+
+def focal(gamma=2.0, alpha=None, reduction="mean"):
+    """As in torchvision.ops.sigmoid_focal_loss."""
+    def loss(z, t):
+        p = torch.sigmoid(z)
+        values = (F.binary_cross_entropy_with_logits(z, t, reduction="none")
+                  * (1 - p * t - (1 - p) * (1 - t))**gamma)
+        if alpha is not None:
+            values = values * (alpha * t + (1 - alpha) * (1 - t))
+        return reduced(values, reduction)
+    return loss
+
+
+def info_nce(temperature=1.0, reduction="mean"):
+    return lambda a, b: F.cross_entropy(
+        a @ b.T / temperature, torch.arange(len(a)), reduction=reduction)
+
+
+def logits_and_bits(rng, dtype):
+    return {"prediction": (3 * rng.normal(size=(4, 6))).astype(dtype),
+            "target": (rng.uniform(size=(4, 6)) < 0.4).astype(dtype)}
+
+
+def use_info_nce(loss, prediction, target):
+    return use_loss(loss, prediction, target) | {"dtarget": loss.target_grad}
+
+
+def info_nce_twin(loss, inputs, settings):
+    """With the gradients of both sides."""
+    a, b = tensor(inputs["prediction"], grad=True), tensor(inputs["target"], grad=True)
+    value = info_nce(**settings)(a, b)
+    value.backward(tensor(upstream(tuple(value.shape), inputs["prediction"].dtype))
+                   if value.ndim else torch.tensor(1.5, dtype=value.dtype))
+    return {"loss": array(value), "dx": array(a.grad), "dtarget": array(b.grad)}
+
+
+add_loss(losses.PinballLoss, pinball, two_normal,
+         settings={"reduction": "none", "q": 0.9})
+add_loss(losses.FocalLoss, focal, logits_and_bits,
+         settings={"reduction": "none", "gamma": 0.5, "alpha": 0.25})
+add_loss(losses.MultiMarginLoss, torch.nn.MultiMarginLoss, logits_and_labels,
+         settings={"reduction": "none", "margin": 0.5})
+add(losses.InfoNCELoss, inputs=two_normal, use=use_info_nce, kind="loss",
+    make=lambda dtype, **settings: losses.InfoNCELoss(**settings), twin=info_nce_twin,
+    settings={"reduction": "none", "temperature": 0.3},
+    spare={"squares": "the logits are products, float32 numbers as PyTorch's"})
 
 # --- optimizers and schedules ---------------------------------------------------------
 

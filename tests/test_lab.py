@@ -202,6 +202,16 @@ def test_explore_wants_values_and_alt_texts():
         lab.explore(lambda ax, value: None, [], label="x", alt=str)
     with pytest.raises(ValueError, match="alt"):
         lab.explore(lambda ax, value: None, [1], label="x", alt=lambda value: "")
+    with pytest.raises(ValueError, match="start must be one of"):
+        lab.explore(lambda ax, value: None, [1, 2], label="x", alt=str, start=3)
+
+
+def test_explore_opens_where_it_is_told(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    lab.explore(lambda ax, value: None, [1, 2, 4], label="x", alt=str, start=4)
+    slider, stack = shown[0].children
+    assert slider.index == stack.selected_index == 2
 
 
 def test_explore_joins_pictures_to_a_slider(monkeypatch):

@@ -14,16 +14,9 @@ from scipy import special
 
 from byhand.backprop import MSELoss
 from byhand.losses import (
-    BCELoss,
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    HuberLoss,
-    KLDivLoss,
-    L1Loss,
-    LogSoftmax,
-    NLLLoss,
-    Softmax,
-)
+    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, FocalLoss, HuberLoss, InfoNCELoss,
+    KLDivLoss, L1Loss, LogSoftmax, MultiMarginLoss, NLLLoss, PinballLoss, SmoothL1Loss,
+    Softmax)
 
 quick = settings(max_examples=20)
 SEEDS = st.integers(0, 999)
@@ -46,8 +39,10 @@ def with_weights(kind, weights, **options):
     return loss
 
 
-def agree(ours, theirs, *arrays):
-    """Value and gradient are PyTorch's, NaN and infinity included, in both dtypes."""
+def agree(ours, theirs, *arrays, least=0.0):
+    """Value and gradient are PyTorch's, NaN and infinity included, in both dtypes, to
+    a part of the largest entry, or of `least` where terms of that size cancel.
+    """
     for dtype in (np.float64, np.float32):
         given = [array.astype(dtype) if array.dtype.kind == "f" else array
                  for array in map(np.asarray, arrays)]
@@ -60,7 +55,7 @@ def agree(ours, theirs, *arrays):
         expected.backward(torch.tensor(dy, dtype=expected.dtype))
         for mine, right in ((value, expected.detach().numpy()),
                             (gradient, x.grad.numpy())):
-            largest = np.max(np.abs(right), where=np.isfinite(right), initial=0)
+            largest = np.max(np.abs(right), where=np.isfinite(right), initial=least)
             limit = 1e-12 if dtype == np.float64 else 4e-6
             assert np.shape(mine) == right.shape
             np.testing.assert_allclose(mine, right, rtol=0, atol=limit * largest)
@@ -179,11 +174,11 @@ def test_kl_divergence(seed, reduction, shape, edge):
         # PyTorch's, that "mean" is not the mean divergence
         warnings.simplefilter("ignore")
         agree(KLDivLoss(reduction), torch.nn.KLDivLoss(reduction=reduction), q,
-                   np.exp(p))
+              np.exp(p), least=1.0)
         # PyTorch's log_target has NaN where the target is 0
         theirs = torch.nn.KLDivLoss(reduction=reduction)
         agree(KLDivLoss(reduction, log_target=True),
-                   lambda q, p: theirs(q, p.exp()), q, p)
+              lambda q, p: theirs(q, p.exp()), q, p, least=1.0)
 
 
 X, CLASSES = np.ones((4, 3)), np.array([0, 1, 2, 0])
@@ -402,7 +397,10 @@ MADE = {  # name: the loss with a reduction, and a target
     "cross-entropy": (lambda reduction: CrossEntropyLoss(
         WEIGHT, reduction=reduction, label_smoothing=0.1), LABELS), "shares":
     (lambda reduction: CrossEntropyLoss(WEIGHT, reduction=reduction), HALF),
-    "KL": (KLDivLoss, HALF)}
+    "KL": (KLDivLoss, HALF), "Smooth L1": (SmoothL1Loss, X), "pinball":
+    (lambda reduction: PinballLoss(0.9, reduction), X), "focal":
+    (lambda reduction: FocalLoss(2.0, 0.25, reduction), (X > 0) * 1.0), "hinge":
+    (lambda reduction: MultiMarginLoss(0.5, reduction), LABELS % 3)}
 
 
 @pytest.mark.parametrize(["make", "target"], MADE.values(), ids=MADE)
@@ -445,3 +443,65 @@ def test_total_of_a_mean_divergence_and_of_nothing():
     loss = CrossEntropyLoss()
     loss.forward(X, np.full(4, -100))
     assert loss.total == 0
+
+
+@pytest.mark.parametrize("beta", [1e-50, 1e-30, 0.1, 3e38, 1e39, 1e308])
+def test_smooth_l1_at_the_ends_of_its_range(beta):
+    """Its slope is at most 1, and where beta is tiny it is the absolute error."""
+    x = np.array([1.0, -2.0, 0.0, 1e18], np.float32)
+    loss = SmoothL1Loss("none", beta)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values, slopes = loss.forward(x, 0 * x), loss.backward()
+    assert values.dtype == slopes.dtype == np.float32 and np.isfinite(values).all()
+    assert np.max(np.abs(slopes)) <= 1
+    if beta < 1e-20:
+        np.testing.assert_array_equal(values, np.abs(x))
+    with pytest.raises(ValueError, match="beta must be positive and finite"):
+        SmoothL1Loss(beta=0.0)
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.9])
+def test_pinball_is_scikit_learn_s(q):
+    from sklearn.metrics import mean_pinball_loss
+
+    f, t = np.random.default_rng(0).normal(size=(2, 50))
+    assert PinballLoss(q).forward(f, t) == pytest.approx(
+        mean_pinball_loss(t, f, alpha=q), rel=1e-12)
+
+
+def test_focal_loss_of_infinite_and_far_logits():
+    z = np.array([np.inf, -np.inf, np.inf, -np.inf, np.nan, 800.0, -800.0])
+    loss = FocalLoss(reduction="none")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values = loss.forward(z, np.array([1.0, 0, 0, 1, 1, 1, 1]))
+    np.testing.assert_array_equal(values, [0, 0, np.inf, np.inf, np.nan, 0, 800])
+    np.testing.assert_array_equal(loss.backward(np.ones(7)),
+                                  [0, 0, 1, -1, np.nan, 0, -1])
+    with pytest.raises(ValueError, match="every target must be 0 or 1"):
+        loss.forward(z, np.full(7, 0.5))
+
+
+def test_the_hinge_takes_one_example_and_no_pixels():
+    loss = MultiMarginLoss()
+    theirs = torch.nn.MultiMarginLoss()(torch.tensor(X[0]), torch.tensor(2))
+    assert loss.forward(X[0], np.array(2)) == pytest.approx(theirs.item(), rel=1e-12)
+    assert loss.backward().shape == (3,)
+    with pytest.raises(ValueError, match=r"class indices must lie in 0 to 2, got -100"):
+        loss.forward(X, np.array([0, 1, 2, -100]))
+    with pytest.raises(ValueError, match=r"\(N, C\) or \(C,\)"):
+        loss.forward(np.zeros((2, 3, 4)), np.zeros((2, 4), int))
+
+
+def test_both_sides_of_a_pair_get_their_gradient():
+    a, b = np.random.default_rng(0).normal(size=(2, 5, 3))
+    ours = InfoNCELoss(0.5, "sum")
+    theirs = [torch.tensor(side, requires_grad=True) for side in (a, b)]
+    torch.nn.functional.cross_entropy(theirs[0] @ theirs[1].T / 0.5, torch.arange(5),
+                                      reduction="sum").backward()
+    ours.forward(a, b)
+    np.testing.assert_allclose(ours.backward(2.0), 2 * theirs[0].grad, rtol=1e-10)
+    np.testing.assert_allclose(ours.target_grad, 2 * theirs[1].grad, rtol=1e-10)
+    with pytest.raises(ValueError, match="at least one pair"):
+        ours.forward(a[:0], b[:0])

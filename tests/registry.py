@@ -603,6 +603,38 @@ add_function(opt.newton_schulz,
              "PyTorch's is private and in bfloat16",
              {"coefficients": (2.0, -1.5, 0.5), "steps": 2, "eps": 50.0})
 
+
+def two_gradients(rng, dtype):
+    return {"weight": rng.normal(size=(3, 4)).astype(dtype),
+            "bias": rng.normal(size=4).astype(dtype)}
+
+
+def clipped(function, **grads):
+    result = function(grads)
+    grads, norm = result if isinstance(result, tuple) else (result, 0.0)
+    return grads | {"norm": np.asarray(norm)}
+
+
+def clipping_twin(theirs, limit):
+    def run(function, inputs, settings):
+        tensors = {}
+        for name, value in inputs.items():
+            tensors[name] = tensor(np.zeros_like(value), grad=True)
+            tensors[name].grad = tensor(value)
+        norm = theirs(list(tensors.values()), limit, **settings)
+        return ({name: array(t.grad) for name, t in tensors.items()}
+                | {"norm": np.asarray(0.0 if norm is None else float(norm))})
+    return run
+
+
+for ours, theirs, limit, settings in (
+    (opt.clip_grad_norm, torch.nn.utils.clip_grad_norm_, 2.5,
+     {"norm_type": 3.0, "error_if_nonfinite": Idle("raises for NaN: tested apart")}),
+    (opt.clip_grad_value, torch.nn.utils.clip_grad_value_, 0.5, {})):
+    add(ours, inputs=two_gradients, use=clipped, settings=settings,
+        make=lambda dtype, ours=ours, limit=limit, **s:
+        lambda grads: ours(grads, limit, **s), twin=clipping_twin(theirs, limit))
+
 # initialization: our draws, NumPy's or SciPy's formulas
 SHAPE = (5, 4)
 for name, bound in {"zeros": lambda: 0.0}.items():

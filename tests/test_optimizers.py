@@ -20,7 +20,8 @@ from byhand.optimizers import (SGD, Adadelta, Adagrad, Adam, AdamW, Adamax,
                                ExponentialLR, InverseTimeLR, LambdaLR, LinearLR, Lion,
                                Muon, NAdam, OneCycleLR, RAdam,
                                ReduceLROnPlateau, RMSprop, SequentialLR, StepLR,
-                               newton_schulz, sma_length)
+                               clip_grad_norm, clip_grad_value, newton_schulz,
+                               sma_length)
 
 quick = settings(max_examples=8, deadline=None)
 SHAPES = array_shapes(min_dims=0, max_dims=3, max_side=4)
@@ -775,3 +776,48 @@ def test_a_schedule_step_that_raises_changes_nothing():
                  lambda: ReduceLROnPlateau(opt, min_lr=[0.1, 0.2])):
         with pytest.raises(ValueError, match="for each group"):
             make()
+
+
+@quick
+@given(st.lists(SHAPES, min_size=1, max_size=3), DTYPES,
+       st.sampled_from([1.0, 2.0, 3.5, math.inf]),
+       st.sampled_from([1e-3, 1.0, 1e3]), st.floats(0, 10))
+def test_clip_grad_norm(shapes, dtype, norm_type, scale, limit):
+    rng = np.random.default_rng(0)
+    grads = {str(i): np.asarray(scale * rng.normal(size=shape)).astype(dtype)
+             for i, shape in enumerate(shapes)}
+    tensors = [torch.zeros(value.shape, dtype=torch.tensor(value).dtype,
+                           requires_grad=True) for value in grads.values()]
+    for tensor, value in zip(tensors, grads.values()):
+        tensor.grad = torch.tensor(value)
+    expected = torch.nn.utils.clip_grad_norm_(tensors, limit, norm_type)
+    kept = {name: value.copy() for name, value in grads.items()}
+    clipped, norm = clip_grad_norm(grads, limit, norm_type)
+    assert math.isclose(norm, float(expected), rel_tol=1e-5)
+    for tensor, name in zip(tensors, grads):
+        assert clipped[name].dtype == dtype and np.array_equal(grads[name], kept[name])
+        assert clipped[name].shape == grads[name].shape
+        assert np.allclose(clipped[name], tensor.grad.numpy(), rtol=1e-5, atol=0)
+
+
+def test_clipping_edges():
+    huge = {"w": np.full(4, 1e30, np.float32), "b": np.zeros(0, np.float32)}
+    clipped, norm = clip_grad_norm(huge, 1.0)
+    assert math.isclose(norm, 2e30, rel_tol=1e-6) and np.allclose(clipped["w"], 0.5)
+    assert clip_grad_norm({}, 1.0) == ({}, 0.0)
+    zeros, norm = clip_grad_norm({"w": np.zeros(3)}, 1.0)
+    assert norm == 0 and not zeros["w"].any()
+    broken = {"w": np.array([1.0, np.nan]), "b": np.ones(2)}
+    spoilt, norm = clip_grad_norm(broken, 1.0)
+    assert math.isnan(norm) and np.isnan(spoilt["b"]).all()
+    with pytest.raises(ValueError, match="nan"):
+        clip_grad_norm(broken, 1.0, error_if_nonfinite=True)
+    assert np.array_equal(clip_grad_value({"w": np.array([-3.0, 0.2])}, 1)["w"],
+                          [-1, 0.2])
+    for function in (clip_grad_norm, clip_grad_value):
+        with pytest.raises(TypeError, match="dict"):
+            function([np.ones(2)], 1.0)
+        with pytest.raises(ValueError, match="at least 0"):
+            function({"w": np.ones(2)}, -1.0)
+    with pytest.raises(ValueError, match="norm_type"):
+        clip_grad_norm({"w": np.ones(2)}, 1.0, 0.5)

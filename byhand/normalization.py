@@ -451,14 +451,13 @@ class LayerNorm(Normalization):
         """Check x, and return the axes to normalize and the shape of the parameters
         that meets x.
         """
-        check_array("x", x, dtype=self.params["weight"].dtype if self.params else None)
-        k = len(self.normalized_shape)
-        if x.shape[-k:] != self.normalized_shape:
-            raise ValueError("x must have the shape (..., "
-                             f"{', '.join(map(str, self.normalized_shape))}), got "
-                             f"{x.shape}")
-        return (tuple(range(x.ndim - k, x.ndim)),
-                (1,) * (x.ndim - k) + self.normalized_shape)
+        weight, k = self.params.get("weight"), len(self.normalized_shape)
+        check_array("x", x, dtype=None if weight is None else weight.dtype)
+        shape = self.normalized_shape if weight is None else weight.shape
+        if x.shape[-len(shape):] != shape:
+            raise ValueError(f"x must have the shape (..., {', '.join(map(str, shape))}"
+                             f"), got {x.shape}")
+        return tuple(range(x.ndim - k, x.ndim)), (1,) * (x.ndim - len(shape)) + shape
 
     def forward(self, x):
         self.axes, view = self.check(x)
@@ -494,6 +493,24 @@ class RMSNorm(LayerNorm):
         dy = self.affine_backward(dy)
         along = _mean(self.axes, dy, self.values).astype(dy.dtype)
         return self.scale * (dy - self.values * along)  # eq. normalization-rms
+
+# %% ../book/normalization.ipynb #a7c01b74
+def _stacked(layers):
+    """One layer for S of them side by side, x (N, S, ...), with weights (S, ...).
+    Raises ValueError if they differ in kind, shape, eps or parameters.
+    """
+    first = layers[0]
+    if len({(type(layer), layer.normalized_shape, layer.eps, *layer.params)
+            for layer in layers}) != 1:
+        raise ValueError("expected layers that agree in kind and in all settings")
+    both = copy.deepcopy(first)
+    both.params = {name: np.stack([layer.params[name] for layer in layers])
+                   for name in first.params}
+    both.grads.clear()
+    return both
+
+
+LayerNorm.stacked = staticmethod(_stacked)  # where experiments.stack looks for it
 
 # %% ../book/normalization.ipynb #b1d10749
 class GroupNorm(Normalization):

@@ -224,6 +224,28 @@ def test_layers_stacked_are_layers_alone(arguments, training):
             type(wrong[0]).stacked(wrong)
 
 
+@pytest.mark.parametrize("kind", [by.LayerNorm, by.RMSNorm])
+@pytest.mark.parametrize("affine", [True, False])
+def test_layer_norms_stacked_are_layers_alone(kind, affine):
+    alone = [stir(kind(4, elementwise_affine=affine), seed) for seed in range(3)]
+    together, x = stack([Sequential(layer) for layer in alone]), draw(0, (6, 3, 4))
+    y = together.forward(x)
+    dx = together.backward(y)
+    for s, layer in enumerate(alone):
+        own = layer.forward(np.ascontiguousarray(x[:, s]))
+        assert relative_error(y[:, s], own) < 1e-12
+        assert relative_error(dx[:, s], layer.backward(own)) < 1e-12
+        for name, gradient in layer.grads.items():
+            assert relative_error(together.grads[f"0.{name}"][s], gradient) < 1e-12
+    if affine:
+        with pytest.raises(ValueError, match="x must have the shape"):
+            together.forward(x[:, :2].copy())
+    for wrong in ([kind(4), kind(4, eps=0.1)], [kind(4), kind(3)],
+                  [by.LayerNorm(4), by.RMSNorm(4)]):
+        with pytest.raises(ValueError, match="that agree in kind"):
+            kind.stacked(wrong)
+
+
 def test_scalers_only_shift_features_that_are_constant_but_for_round_off():
     for dtype in (np.float32, np.float64):
         x = np.column_stack([np.full(10, 0.1), np.full(10, 1e8 + 0.3),

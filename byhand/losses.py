@@ -150,7 +150,7 @@ class HuberLoss(Loss):
 # %% ../book/losses.ipynb #5b1d0c3e
 class SmoothL1Loss(HuberLoss):
     """Huber's loss divided by its delta, here called beta: squared error / (2 beta) up
-    to a difference of beta, beyond it a line of slope 1 (Girshick, 2015).
+    to a difference of beta, beyond it a line of slope 1 (Girshick, 2015, for beta = 1).
 
     Arrays, reduction, backward and errors are as in HuberLoss; ValueError also for a
     beta that is not positive and finite (PyTorch takes 0, too: the absolute error).
@@ -515,7 +515,8 @@ class CrossEntropyLoss(NLLLoss):
 # %% ../book/losses.ipynb #9f5b4a7c
 class InfoNCELoss(CrossEntropyLoss):
     """Contrastive loss: row n of prediction (N, D) should be closer to row n of target
-    (N, D) than to the target's other rows (van den Oord et al., 2018).
+    (N, D) than to the target's other rows (van den Oord et al., 2018; with
+    products and a temperature as in Chen et al., 2020).
 
     It is the cross-entropy of the logits prediction @ target.T / temperature, with the
     class n for row n. Whoever wants cosines gives rows of length 1. backward returns

@@ -209,7 +209,7 @@ def test_a_bool_from_an_interval_is_found():
 
 
 # chapters whose answers are not in both languages yet; a name may only be taken out
-ENGLISH_ONLY = {"activations", "initialization", "normalization", "optimizers",
+ENGLISH_ONLY = {"activations", "initialization",
                 "learning", "regularization", "ensembles", "transfer_learning",
                 "convolution", "generative", "gpu"}
 

@@ -56,8 +56,9 @@ class Perceptron:
 
     params: "weight" (1, in_features) and "bias" (1,), zero at first, of `dtype`, as in
     torch.nn.Linear(in_features, 1). Raises ValueError if in_features is below 1,
-    TypeError for a dtype other than float32 and float64. In float32 scale inputs near
-    1e20 or 1e-20 first: their products leave its range.
+    TypeError for a dtype other than float32 and float64. Scale inputs near 1e20
+    or 1e-20 in float32, 1e155 or 1e-155 in float64, first: their products leave the
+    range.
     """
 
     def __init__(self, in_features, *, dtype=np.float64):

@@ -332,7 +332,8 @@ class _History:
                  tolerance_change=1e-9, history_size=100, line_search_fn=None):
         if not 0 < lr < math.inf:
             raise ValueError(f"lr must be positive and finite, got {lr}")
-        for name, value in (("max_iter", max_iter), ("history_size", history_size)):
+        for name, value in (("max_iter", max_iter), ("history_size", history_size),
+                            ("max_eval", 1 if max_eval is None else max_eval)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name} must be an integer >= 1, got {value}")
         if not (tolerance_grad >= 0 and tolerance_change >= 0):
@@ -444,11 +445,11 @@ class LBFGS(_Iterations):
 
     lr is the length of the step along the direction or, with line_search_fn
     "strong_wolfe", the first one tried. A call of step makes up to max_iter iterations
-    and max_eval evaluations (max_iter * 5 // 4 by default), and ends early below
-    tolerance_grad (largest entry of the gradient) or tolerance_change (loss, or largest
-    entry of the step). history_size pairs are kept, from call to call. Raises TypeError
-    and ValueError for what it cannot use. Source: Liu and Nocedal, 1989; Nocedal and
-    Wright, 2006, chapter 7.
+    and max_eval evaluations (max_iter * 5 // 4 by default; one that has begun may make
+    one more), and ends early below tolerance_grad (largest entry of the gradient) or
+    tolerance_change (loss, or largest entry of the step). history_size pairs are kept,
+    from call to call. Raises TypeError and ValueError for what it cannot use. Source:
+    Liu and Nocedal, 1989; Nocedal and Wright, 2006, chapter 7.
     """
 
     def step(self, closure):

@@ -245,6 +245,7 @@ def test_bad_input_is_refused():
         (ValueError, lambda: LBFGS({"x": x}, lr=0)),
         (ValueError, lambda: LBFGS({"x": x}, lr=math.nan)),
         (ValueError, lambda: LBFGS({"x": x}, max_iter=0)),
+        (ValueError, lambda: LBFGS({"x": x}, max_eval=0)),
         (ValueError, lambda: LBFGS({"x": x}, history_size=0)),
         (ValueError, lambda: LBFGS({"x": x}, line_search_fn="armijo")),
         (ValueError, lambda: LBFGS({"x": x}).step(lambda: (0.0, {"x": np.zeros(3)}))),

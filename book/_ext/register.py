@@ -285,8 +285,9 @@ def agreement(known, **_):
         rows += (f'<tr class="entry" data-text="{group}"><th scope="row">{title}</th>'
                  f"<td>{count}</td>{cells}</tr>")
     return (f"<ul>{about}</ul>"
+            '<div class="pst-scrollable-table-container">'
             f'<table class="sortable byhand-agreement"><thead><tr>{head}</tr></thead>'
-            f"<tbody>{rows}</tbody></table>")
+            f"<tbody>{rows}</tbody></table></div>")
 
 
 def worst(record, group, dtype):

@@ -4,6 +4,7 @@ one place.
 
 import ast
 import collections
+import html
 import math
 import re
 import subprocess
@@ -255,9 +256,24 @@ def boxes(paths):
     for path in paths:
         for cell in nbformat.read(path, as_version=nbformat.NO_CONVERT).cells:
             for output in cell.get("outputs", []):
-                html = output.get("data", {}).get("text/html", "")
-                if 'class="byhand-claim' in html:
-                    yield html
+                box = output.get("data", {}).get("text/html", "")
+                if 'class="byhand-claim' in box:
+                    yield box
+
+
+def test_boxes_say_what_the_catalogue_says(paths, catalogue):
+    """A box is stored with its words: an entry that changes asks for a run."""
+    known = {entry["id"]: entry for entry in claims(catalogue)}
+    stale = []
+    for box in boxes(paths):
+        entry = known[re.search(r'id="claim-([^"]+)"', box).group(1)]
+        text = " ".join(html.unescape(re.sub("<[^>]+>", " ", box)).split())
+        said = [entry["says"], entry.get("correct"), entry.get("boundary")]
+        if "<table>" in box:
+            said += [entry["refuted_by"], entry.get("margin", {}).get("because")]
+        stale += [(entry["id"], words) for words in filter(None, said)
+                  if " ".join(words.split()) not in text]
+    assert stale == []
 
 
 def test_claims_show_numbers_and_sources(paths, catalogue):

@@ -562,8 +562,16 @@ def shown(page):
     return page.locator(".byhand-list .entry:visible").count()
 
 
-def test_all_questions_are_on_one_page(visit):
-    page = visit("all-questions.html").page
+@pytest.fixture
+def all_questions(browser, base):
+    """Opened anew for each test, for what is typed and chosen there stays."""
+    opened = Visit(browser, base, "all-questions.html")
+    yield opened.page
+    opened.context.close()
+
+
+def test_all_questions_are_on_one_page(all_questions):
+    page = all_questions
     catalogue = load("book/questions.yml")["questions"]
     assert shown(page) == len(catalogue)
     answered = {path.stem for path in (ROOT / "book/questions").glob("*.ipynb")}
@@ -580,8 +588,8 @@ def test_all_questions_are_on_one_page(visit):
     assert 0 < shown(page) < len(catalogue) / 2
 
 
-def test_the_list_speaks_one_language(visit):
-    page = visit("all-questions.html").page
+def test_the_list_speaks_one_language(all_questions):
+    page = all_questions
     page.get_by_label("한국어").check()
     assert page.locator("details.entry summary .en:visible").count() == 0
     assert page.locator("details.entry summary .ko:visible").count() > 100

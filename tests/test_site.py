@@ -595,6 +595,149 @@ def test_the_list_speaks_one_language(all_questions):
     assert page.locator("details.entry summary .ko:visible").count() > 100
 
 
+def choose(page, count, mode="A minute", language="English"):
+    page.get_by_label(language, exact=True).check()
+    page.get_by_label(mode).check()
+    page.get_by_label("Number of cards").fill(str(count))
+    page.keyboard.press("Enter")
+
+
+def progress(page):
+    return json.loads(page.evaluate("() => localStorage.getItem('byhand-exam')"))
+
+
+@pytest.fixture
+def exam(browser, base):
+    """The page of the exam in a browser that has never seen it."""
+    opened = Visit(browser, base, "exam.html")
+    yield opened.page
+    assert opened.foreign == []
+    opened.context.close()
+
+
+def test_the_exam_asks_every_question_and_claim(exam, site):
+    cards = exam.evaluate("() => window.BYHAND_CARDS")
+    answered = {path.stem for path in (ROOT / "book/questions").glob("*.ipynb")}
+    catalogue = load("book/questions.yml")["questions"]
+    assert {card["id"] for card in cards["questions"]} == {
+        question["id"] for question in catalogue if question["chapter"] in answered}
+    assert [card["id"] for card in cards["questions"] if not (
+        card["minute"] and card["minute_ko"] and card["points"] and card["next"])] == []
+    register = json.loads((site / "claims.json").read_text("utf-8"))
+    assert {card["id"] for card in cards["claims"]} == {row["id"] for row in register}
+    assert {chapter["id"] for chapter in cards["chapters"]} == answered
+
+
+def test_an_exam_by_keyboard(exam):
+    choose(exam, 3)
+    for rating in "134":
+        assert exam.evaluate("() => document.activeElement.tagName") == "H2"
+        exam.keyboard.press("Space")
+        assert "In one minute" in exam.locator(".answer").inner_text()
+        exam.keyboard.press("a")
+        assert exam.locator("input[name=point]").first.is_checked()
+        assert axe(exam) == []
+        exam.keyboard.press(rating)
+    assert exam.locator(".end tbody tr").count() == 3
+    assert exam.locator(".end li").first.is_visible()  # what to repeat
+    kept = progress(exam)
+    assert sorted(entry["rating"] for entry in kept["log"]) == [1, 3, 4]
+    exam.reload()
+    exam.wait_for_selector(".choices")
+    assert progress(exam) == kept
+    assert "3 of" in exam.locator(".stage > p").first.inner_text()
+    # what was forgotten is due first
+    exam.evaluate("""() => {
+      const kept = JSON.parse(localStorage.getItem("byhand-exam"));
+      for (const card of Object.values(kept.cards)) card.due = card.last_review;
+      localStorage.setItem("byhand-exam", JSON.stringify(kept));
+    }""")
+    exam.reload()
+    exam.wait_for_selector(".choices")
+    exam.get_by_label("only what went wrong").check()
+    choose(exam, 3)
+    assert "1 of 1" in exam.locator(".head").inner_text()
+
+
+def test_a_verdict_by_keyboard(exam):
+    choose(exam, 2, "A verdict")
+    right = []
+    for keys in ("1e", "3b"):
+        for key in keys:
+            exam.keyboard.press(key)
+        exam.keyboard.press("Enter")
+        right.append("Right." in exam.locator(".result").inner_text())
+        assert axe(exam) == []
+        exam.keyboard.press("Enter")
+    assert [entry["right"] for entry in progress(exam)["log"]] == right
+    assert [entry["sure"] for entry in progress(exam)["log"]] == [95, 40]
+    exam.get_by_role("button", name="To the choices").click()
+    assert exam.locator(".curve tbody tr").count() == 2
+
+
+def test_an_interview_in_korean(exam):
+    exam.get_by_label("한국어").check()
+    exam.get_by_label("모의 면접").check()
+    exam.keyboard.press("Enter")
+    assert exam.locator(".clock").inner_text().startswith(("20:00", "19:5"))
+    exam.keyboard.press("Space")
+    assert "1분 답변" in exam.locator(".answer").inner_text()
+    exam.keyboard.press("2")
+    exam.keyboard.press("Escape")
+    assert exam.locator(".end tbody tr").count() == 1
+
+
+@pytest.mark.parametrize("text", [
+    "{", "[]", '{"version": 2}',
+    '{"version": 1, "language": "en", "log": [], "cards": {"bce": {"due": "soon"}}}',
+])
+def test_a_broken_state_is_refused_and_kept(browser, base, text):
+    opened = Visit(browser, base, "exam.html")
+    page = opened.page
+    page.evaluate("(text) => localStorage.setItem('byhand-exam', text)", text)
+    page.reload()
+    assert "cannot be read" in page.locator("#byhand-exam h2").inner_text()
+    kept = "() => Object.entries(localStorage).filter(([k]) => /^byhand-exam/.test(k))"
+    assert page.evaluate(kept) == [["byhand-exam", text]]
+    page.get_by_role("button", name="Begin anew").click()
+    page.wait_for_selector(".choices")
+    assert [value for key, value in page.evaluate(kept)] == [text]
+    opened.context.close()
+
+
+def test_progress_travels_as_a_file(exam, tmp_path):
+    choose(exam, 1)
+    exam.keyboard.press("Space")
+    exam.keyboard.press("3")
+    exam.get_by_role("button", name="To the choices").click()
+    with exam.expect_download() as download:
+        exam.get_by_role("button", name="Save my progress").click()
+    kept = progress(exam)
+    exam.once("dialog", lambda dialog: dialog.accept())
+    exam.get_by_role("button", name="Forget everything").click()
+    assert progress(exam)["cards"] == {}
+    exam.locator("input[type=file]").set_input_files(download.value.path())
+    exam.get_by_text("Nothing was lost").wait_for()
+    assert progress(exam) == kept
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    exam.locator("input[type=file]").set_input_files(broken)
+    exam.get_by_text("That file was not read").wait_for()
+    assert progress(exam) == kept
+
+
+def test_the_exam_says_that_it_cannot_keep(browser, base):
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_init_script("Storage.prototype.setItem = () => { throw new Error(); };")
+    page.goto(base + "exam.html")
+    choose(page, 1)
+    page.keyboard.press("Space")
+    page.keyboard.press("3")
+    assert "could not be kept" in page.locator("#byhand-exam .status").inner_text()
+    context.close()
+
+
 def test_a_question_that_is_linked_to_is_open(visit):
     page = visit("all-questions.html#he-init").page
     assert page.locator("#he-init").get_attribute("open") is not None

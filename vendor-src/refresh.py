@@ -47,6 +47,14 @@ PACKAGES = {
         "files": {"LICENSE.txt": "", "dist/umd/index.js": ""},
         "leave": set(),
     },
+    "fsrs": {
+        "name": "ts-fsrs",
+        "version": "5.4.2",
+        "integrity": "sha512-z4qop4pzTcyTzuJ566d9EaX/4bZZzhYfeaPImfVr+xcYT65c5oBgFDij"
+                     "UhCE/D+C78eaolHIhKRZ04/RwF+v2g==",
+        "files": {"LICENSE": "", "dist/index.umd.js": ""},
+        "leave": set(),
+    },
     "sortable": {
         "name": "sortable-tablesort",
         "version": "4.1.7",

@@ -6,7 +6,7 @@ records, so nothing is typed twice. A page says where a list belongs:
 
     <div data-byhand="questions"></div>
 
-with questions, claims, agreement or verdicts.
+with questions, claims, agreement, verdicts or exam.
 """
 
 import collections
@@ -304,8 +304,45 @@ def worst(record, group, dtype):
             f"<small>of {row['limit']:.0e}</small></td>")
 
 
-LISTS = {"questions": questions, "claims": claims, "agreement": agreement,
-         "verdicts": verdicts}
+EXAM = (
+    '<div id="byhand-exam"><p>The exam runs in your browser and needs JavaScript. '
+    'Without it, <a href="all-questions.html">all questions</a> with their answers '
+    'can be read.</p></div>'
+    + "".join(f'<script src="{name}"></script>' for name in (
+        "fsrs/index.umd.js", "_static/cards.js", "_static/exam.js")))
+
+
+def cards(known):
+    """What the exam asks: every question that has an answer, every claim with a box."""
+    asked, judged = [], []
+    for question in known["catalogue"]:
+        answer = known["answers"].get(question["question_en"])
+        if answer is None:
+            continue
+        own = {"chapter": question["chapter"]}
+        asked.append(own | {
+            "id": question["id"], "en": question["question_en"],
+            "ko": question["question_ko"], "minute": answer["en"],
+            "minute_ko": answer["ko"], "points": question.get("points", []),
+            "next": question.get("next", []), "url": answer["url"],
+            "verdicts": [claim["verdict"] for claim in question["claims"]],
+        } | {name: question[name] for name in ("points_ko", "next_ko")
+             if name in question})
+        for claim in question["claims"]:
+            if (box := known["boxes"].get(claim["id"])) is not None:
+                judged.append(own | box | {"verdicts": [claim["verdict"]]} | {
+                    name: claim[name] for name in
+                    ("id", "verdict", "says", "says_ko", "correct", "correct_ko")
+                    if name in claim})
+    present = {card["chapter"] for card in asked}
+    return {"chapters": [{"id": chapter, "title": known["titles"][chapter],
+                          "ko": known["korean"].get(chapter, known["titles"][chapter])}
+                         for chapter in known["chapters"] if chapter in present],
+            "questions": asked, "claims": judged}
+
+
+LISTS = {"exam": lambda known: EXAM, "questions": questions, "claims": claims,
+         "agreement": agreement, "verdicts": verdicts}
 
 
 # ---- putting it together
@@ -315,7 +352,7 @@ def collect(outdir, names, order):
     """Everything that the lists need, read from the pages of these names."""
     known = {"catalogue": load("questions.yml")["questions"], "records": stored(),
              "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
-             "chapters": order}
+             "chapters": order, "korean": load("korean.yml")["chapters"]}
     for name in names:
         page = f"{name}.html"
         if (root := article(Path(outdir, page))) is None:
@@ -361,16 +398,20 @@ def finish(app, exception):
                             encoding="utf-8")
     static = Path(app.outdir, "_static")
     data = {"sections": known["search"], "aliases": load("search.yml")}
-    static.joinpath("sections.js").write_text(
-        "window.BYHAND_SEARCH = " + json.dumps(data, ensure_ascii=False,
-                                               separators=(",", ":")) + ";\n",
-        encoding="utf-8")
+    write_script(static / "sections.js", "BYHAND_SEARCH", data)
+    write_script(static / "cards.js", "BYHAND_CARDS", cards(known))
     register = [claim | {"question": question["id"], "chapter": question["chapter"],
                          "url": known_url(known["boxes"][claim["id"]]["url"])}
                 for question in known["catalogue"] for claim in question["claims"]
                 if claim["id"] in known["boxes"]]
     Path(app.outdir, "claims.json").write_text(
         json.dumps(register, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def write_script(path, name, data):
+    """Data as a script, which a page may load from a folder, too."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    path.write_text(f"window.{name} = {text};\n", encoding="utf-8")
 
 
 def reading_order(env):

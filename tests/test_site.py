@@ -2,15 +2,18 @@
 loopback, read in a real Chromium.
 """
 
+import contextlib
 import functools
 import http.server
 import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, unquote, urldefrag, urljoin
@@ -590,7 +593,7 @@ def test_all_questions_are_on_one_page(all_questions):
 
 def test_the_list_speaks_one_language(all_questions):
     page = all_questions
-    page.get_by_label("한국어").check()
+    page.locator("select.byhand-language").first.select_option("ko")
     assert page.locator("details.entry summary .en:visible").count() == 0
     assert page.locator("details.entry summary .ko:visible").count() > 100
 
@@ -738,6 +741,89 @@ def test_the_exam_says_that_it_cannot_keep(browser, base):
     context.close()
 
 
+def test_a_page_speaks_the_language_that_was_chosen(browser, base):
+    opened = Visit(browser, base, f"{SMALL}.html?lang=ko")
+    page = opened.page
+
+    def seen(where):
+        return [element.inner_text() for element in page.locator(where).all()
+                if element.evaluate("(e) => getComputedStyle(e).display") != "none"
+                and element.inner_text().strip()]  # what is folded has no text
+
+    def only(texts):
+        return all(re.search("[가-힣]", text) for text in texts)
+
+    assert only(seen(".bd-article h2:not(:has(a[href='#references']))"))
+    assert only(seen(".toc-h2 > a:not([href='#references'])"))
+    assert only(seen(".byhand-claim .byhand-title, .byhand-claim .byhand-correct"))
+    assert seen("p.en") == []
+    assert len(seen("div.ko")) == len(seen(".bd-article h2")) - 1  # the references
+    assert axe(page) == []
+    page.goto(base + "all-questions.html")  # the choice is remembered
+    assert page.locator("select.byhand-language").first.input_value() == "ko"
+    page.locator("select.byhand-language").first.select_option("en")
+    page.goto(base + f"{SMALL}.html")
+    heads = seen(".bd-article h2")
+    assert heads and not any(re.search("[가-힣]", text) for text in heads)
+    assert seen("div.ko") == [] and seen(".ko-line") == []
+    opened.context.close()
+
+
+def test_the_deck_has_every_card(site, tmp_path):
+    """Four decks, one note for each question and claim in each language."""
+    cards = json.loads((site / "_static/cards.js").read_text("utf-8").split("=", 1)[1]
+                       .rstrip().rstrip(";"))
+    with zipfile.ZipFile(site / "deep-learning-by-hand.apkg") as package:
+        package.extract("collection.anki2", tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "collection.anki2")) as db:
+        notes = [row[0].split("\x1f") for row in db.execute("select flds from notes")]
+        count = db.execute("select count(distinct guid), count(*) from notes")
+        count = count.fetchone()
+        decks = dict(db.execute("select did, count(*) from cards group by did"))
+    languages = [sum(bool(card[name]) for card in cards["questions"])
+                 for name in ("minute", "minute_ko")]
+    languages += [sum(name in card for card in cards["claims"])
+                  for name in ("says", "says_ko")]
+    assert sorted(decks.values()) == sorted(languages)
+    assert count == (len(notes), len(notes))
+    assert [front for front, back, more, link in notes if not (front and back)] == []
+    assert all(link.startswith("https://") for *_, link in notes)
+    assert not any("katex" in back or "<math" in back for _, back, *_ in notes)
+    assert any(r"\(" in back for _, back, *_ in notes)
+
+
+def test_the_archive_is_the_site(site):
+    with zipfile.ZipFile(site / "deep-learning-by-hand.zip") as archive:
+        names = {name.removeprefix("deep-learning-by-hand/")
+                 for name in archive.namelist()}
+    assert {path.relative_to(site).as_posix() for path in site.rglob("*")
+            if path.is_file()} - names <= {
+        "deep-learning-by-hand.zip", ".complete", ".buildinfo", "404.html"}
+
+
+def test_exercises_come_without_their_solutions(site):
+    text = (site / "exercises.html").read_text("utf-8")
+    lectures = [page for page in PAGES if "/" not in page and (
+        ROOT / f"book/{page}.ipynb").exists()]
+    assert [page for page in lectures if f'href="{page}.html#exercises"' not in text
+            and 'id="exercises"' in (site / f"{page}.html").read_text("utf-8")] == []
+    assert "cell_input" not in text and text.count("<strong>1.</strong>") > 10
+
+
+def test_a_link_shows_what_it_leads_to(site):
+    """Elsewhere, in a chat: a title, a sentence and a picture that is there."""
+    for page in PAGES:
+        text = (site / f"{page}.html").read_text("utf-8")
+        seen = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]*)"', text))
+        home = "https://deep-learning-by-hand.github.io/book/"
+        assert seen["title"] and len(seen["description"]) > 40, page
+        assert seen["url"] == f"{home}{page}.html", page
+        assert (site / seen["image"].removeprefix(home)).is_file(), page
+    places = re.findall("<loc>([^<]*)</loc>", (site / "sitemap.xml").read_text("utf-8"))
+    assert sorted(places) == sorted(f"{home}{page}.html" for page in PAGES)
+    assert "404" not in "".join(places) and (site / "404.html").is_file()
+
+
 def test_a_question_that_is_linked_to_is_open(visit):
     page = visit("all-questions.html#he-init").page
     assert page.locator("#he-init").get_attribute("open") is not None
@@ -815,6 +901,8 @@ def dead_links(files, site):
             if re.match(r"[a-z][a-z0-9+.-]*:|//", link):
                 continue
             target, fragment = urldefrag(link)
+            if path.name == "404.html":  # it is shown at any address
+                target = target.removeprefix("/book/")
             file = ((path.parent / unquote(target.split("?")[0])).resolve() if target
                     else path)
             file = file / "index.html" if file.is_dir() else file

@@ -6,7 +6,7 @@ records, so nothing is typed twice. A page says where a list belongs:
 
     <div data-byhand="questions"></div>
 
-with questions, claims, agreement, verdicts or exam.
+with questions, claims, agreement, verdicts, exam or exercises.
 """
 
 import collections
@@ -148,14 +148,7 @@ FILTER = (
               + "".join(f'<option value="{v}">{label(v)}</option>' for v in ORDER)
               + "</select>")
     + control('<input type="checkbox" name="measured">', "has been measured")
-    + '{0}<output aria-live="polite"></output></form>')
-LANGUAGE = (
-    '<fieldset><legend class="visually-hidden">Language</legend>'
-    + "".join(f'<label><input type="radio" name="language" value="{value}"{checked}> '
-              f'<span lang="{lang}">{name}</span></label>'
-              for value, lang, name, checked in (
-                  ("both", "en", "both", " checked"), ("en", "en", "English", ""),
-                  ("ko", "ko", "한국어", ""))) + "</fieldset>")
+    + '<output aria-live="polite"></output></form>')
 
 
 def questions(known, **_):
@@ -174,7 +167,7 @@ def questions(known, **_):
                           for question in chapters[chapter])
         found.append(f'<section id="{chapter.replace("_", "-")}"><h2>{heading}</h2>'
                      f"{entries}</section>")
-    return (f'<div class="byhand-list" data-noun="questions">{FILTER.format(LANGUAGE)}'
+    return (f'<div class="byhand-list" data-noun="questions">{FILTER}'
             + "".join(found) + "</div>")
 
 
@@ -229,7 +222,7 @@ def claims(known, **_):
                 f'<br>{cite(claim, box)} · {contest(claim, box)}</td></tr>')
     head = "".join(f"<th>{name}</th>" for name in
                    ("Verdict", "What is said", "What is true", "Claim"))
-    return (f'<div class="byhand-list" data-noun="claims">{FILTER.format("")}'
+    return (f'<div class="byhand-list" data-noun="claims">{FILTER}'
             f'<table class="sortable byhand-claims"><thead><tr>{head}</tr></thead>'
             f'<tbody>{"".join(rows)}</tbody></table></div>')
 
@@ -290,6 +283,13 @@ def agreement(known, **_):
             f"<tbody>{rows}</tbody></table></div>")
 
 
+def exercises(known, **_):
+    """What the lectures ask, without the folded cells that answer it."""
+    return "".join(f'<section><h2><a href="{page}#exercises">'
+                   f"{escape(known['titles'][page.removesuffix('.html')])}</a></h2>"
+                   f"{text}</section>" for page, text in known["exercises"])
+
+
 def worst(record, group, dtype):
     """A cell: the error of a group that comes nearest to its limit, and the limit."""
     rows = [row for configuration in record["checks"].get(group, {}).values()
@@ -342,7 +342,7 @@ def cards(known):
 
 
 LISTS = {"exam": lambda known: EXAM, "questions": questions, "claims": claims,
-         "agreement": agreement, "verdicts": verdicts}
+         "agreement": agreement, "verdicts": verdicts, "exercises": exercises}
 
 
 # ---- putting it together
@@ -352,7 +352,8 @@ def collect(outdir, names, order):
     """Everything that the lists need, read from the pages of these names."""
     known = {"catalogue": load("questions.yml")["questions"], "records": stored(),
              "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
-             "chapters": order, "korean": load("korean.yml")["chapters"]}
+             "exercises": [], "chapters": order,
+             "korean": load("korean.yml")["chapters"]}
     for name in names:
         page = f"{name}.html"
         if (root := article(Path(outdir, page))) is None:
@@ -367,6 +368,11 @@ def collect(outdir, names, order):
             if section["level"] == 1:
                 title = section["title"]
                 known["titles"].setdefault(name, title)
+            if section["node"].get("id") == "exercises":
+                known["exercises"].append((page, "".join(
+                    moved(part, page) for part in section["node"]
+                    if part.tag in ("p", "ul", "ol", "div")
+                    and "cell" not in part.get("class", "").split())))
             question = name.startswith("questions/") and section["level"] == 2
             if question:
                 english, korean = minute(section["node"])
@@ -400,6 +406,11 @@ def finish(app, exception):
     data = {"sections": known["search"], "aliases": load("search.yml")}
     write_script(static / "sections.js", "BYHAND_SEARCH", data)
     write_script(static / "cards.js", "BYHAND_CARDS", cards(known))
+    places = "".join(f"<url><loc>{known_url(name)}.html</loc></url>"
+                     for name in ordered)
+    Path(app.outdir, "sitemap.xml").write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n<urlset xmlns="http://www.sitemaps.org'
+        f'/schemas/sitemap/0.9">{places}</urlset>\n', encoding="utf-8")
     register = [claim | {"question": question["id"], "chapter": question["chapter"],
                          "url": known_url(known["boxes"][claim["id"]]["url"])}
                 for question in known["catalogue"] for claim in question["claims"]

@@ -33,6 +33,24 @@
   };
   for (const name of ["focusin", "pointerover", "pointerdown"]) document.addEventListener(name, fetchFrames);
 
+  // The language: what a link asks for (?lang=ko), else what was chosen before, else both.
+  const LANGUAGES = ["both", "en", "ko"], LANGUAGE = "byhand-language";
+  const wanted = () => {
+    const asked = new URLSearchParams(location.search).get("lang");
+    if (LANGUAGES.includes(asked)) return asked;
+    try { return LANGUAGES.find((name) => name === localStorage.getItem(LANGUAGE)) ?? "both"; } catch { return "both"; }
+  };
+  const speak = (name) => {
+    document.documentElement.dataset.language = name;
+    document.querySelectorAll("select.byhand-language").forEach((select) => { select.value = name; });
+    try { localStorage.setItem(LANGUAGE, name); } catch { /* then it is asked for again */ }
+  };
+  speak(wanted());
+  document.addEventListener("change", (event) => {
+    if (event.target.matches?.("select.byhand-language")) speak(event.target.value);
+  });
+  document.addEventListener("DOMContentLoaded", () => { speak(document.documentElement.dataset.language); });
+
   // What scrolls sideways can be reached with the Tab key; what fits is no stop. (The theme does this for code.)
   const KIND = {
     formula: ".bd-article :is(.katex-display, span.math)",

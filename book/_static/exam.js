@@ -88,7 +88,7 @@
   // ---- what is kept
 
   let keeps = true;
-  const fresh = () => ({ version: VERSION, language: "en", cards: {}, log: [] });
+  const fresh = () => ({ version: VERSION, language: document.documentElement.dataset.language || "en", cards: {}, log: [] });
   const date = (text) => typeof text === "string" && !Number.isNaN(Date.parse(text));
   const number = (value) => typeof value === "number" && Number.isFinite(value);
   // Throws, with the reason, unless the text is a state as this page writes it.
@@ -138,7 +138,10 @@
   const status = make("p", { role: "status", className: "status" });
   const stage = make("div", { className: "stage" });
   const say = (text) => { status.textContent = text; };
-  const show = (...children) => { stage.replaceChildren(...children.filter(Boolean)); };
+  const show = (...children) => {
+    stage.lang = inKorean() ? "ko" : "en";
+    stage.replaceChildren(...children.filter(Boolean));
+  };
   // a sentence in the language chosen, or in both
   const spoken = (en, ko) => {
     const found = [];

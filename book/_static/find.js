@@ -155,7 +155,7 @@
     if (asked && form.closest(".bd-search-container")) { input.value = asked; show(); }
   };
 
-  // ---- lists: filters and their count, and the language
+  // ---- lists: filters and their count
 
   const filter = (box) => {
     const form = box.querySelector(".byhand-filter"), count = form.querySelector("output");
@@ -172,8 +172,7 @@
       for (const section of box.querySelectorAll("section")) section.hidden = !section.querySelector(".entry:not([hidden])");
       count.textContent = `${left} of ${entries.length} ${box.dataset.noun}`;
     };
-    const speak = () => { if (form.language) box.dataset.language = form.language.value; };
-    form.addEventListener("input", () => { apply(); speak(); });
+    form.addEventListener("input", apply);
     form.addEventListener("submit", (event) => event.preventDefault());
     apply();
   };

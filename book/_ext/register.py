@@ -6,7 +6,7 @@ records, so nothing is typed twice. A page says where a list belongs:
 
     <div data-byhand="questions"></div>
 
-with questions, claims, agreement, verdicts, exam or exercises.
+with questions, claims, agreement, verdicts, exam, exercises or cover.
 """
 
 import collections
@@ -74,7 +74,7 @@ def sections(page, root):
                "ko": spans[0].text_content() if spans else ""}
 
 
-def moved(node, page):
+def moved(node, page, ids=False):
     """The HTML of a copy of a node, its links as seen from the site's root."""
     node = copy.deepcopy(node)
     node.tail = None
@@ -82,7 +82,8 @@ def moved(node, page):
     for element in node.iter():
         if not isinstance(element.tag, str):
             continue
-        element.attrib.pop("id", None)
+        if not ids:
+            element.attrib.pop("id", None)
         for name in ("href", "src"):
             link = element.get(name)
             if link and not re.match(r"\w+:", link):
@@ -341,8 +342,23 @@ def cards(known):
             "questions": asked, "claims": judged}
 
 
-LISTS = {"exam": lambda known: EXAM, "questions": questions, "claims": claims,
-         "agreement": agreement, "verdicts": verdicts, "exercises": exercises}
+# the cover shows one claim at work: its slider, then what was measured
+COVER = ("perceptron.html", "perceptron.5")
+
+
+def cover(known, **_):
+    return known["cover"]
+
+
+def first_slider(root, page):
+    """The slider that opens a page."""
+    found = root.xpath('.//div[contains(@class, "byhand-explore")]')
+    return moved(found[0], page, ids=True)
+
+
+LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
+         "claims": claims, "agreement": agreement, "verdicts": verdicts,
+         "exercises": exercises}
 
 
 # ---- putting it together
@@ -359,6 +375,9 @@ def collect(outdir, names, order):
         if (root := article(Path(outdir, page))) is None:
             continue
         known["boxes"] |= boxes(page, root)
+        if page == COVER[0]:
+            box = root.xpath(f'.//*[@id="claim-{COVER[1]}"]')[0]
+            known["cover"] = first_slider(root, page) + moved(box, page, ids=True)
         for box in root.xpath('.//details[@data-group]'):
             inside = next(box.iterancestors("section"), None)
             anchor = f"#{inside.get('id')}" if inside is not None else ""

@@ -218,8 +218,13 @@ class StochasticDepth(Dropout):
     x (N, ...); `mask` has the shape (N, 1, ...) or (1, 1, ...). As
     torchvision.ops.StochasticDepth; the paper (Huang et al., 2016) multiplies by the
     survival probability 1 - p in evaluation instead. Raises ValueError for another
-    mode, or an x without examples' axis; the rest as in Dropout.
+    mode, an x without examples' axis, and in a stack, where all models would share
+    their masks; the rest as in Dropout.
     """
+
+    @staticmethod
+    def stacked(layers):
+        raise ValueError("stacked models would share the masks of StochasticDepth")
 
     def __init__(self, p, mode="row", *, rng):
         super().__init__(p, rng=rng)

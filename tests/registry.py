@@ -1149,11 +1149,6 @@ add_function(reg.soft_threshold, lambda rng, dtype: weights(4, 5)(rng, dtype) | 
 add_function(reg.pooling_starts, lambda rng, dtype: {
     "n_in": 9, "n_out": 4, "kernel_size": 2, "u": rng.uniform(0, 1, 3).astype(dtype)},
     "private in PyTorch; FractionalMaxPool2d is compared with it in the chapter")
-add_function(reg.calibration_error, lambda rng, dtype: {
-    "probabilities": scipy.special.softmax(
-        3 * rng.normal(size=(40, 4)), axis=1).astype(dtype),
-    "target": rng.integers(4, size=40)}, "no library that is used here has it",
-    {"bins": 3})
 add_function(reg.shift, pictures(dy=1, dx=-2), lambda images, dy, dx: array(
     F.pad(tensor(images), (dx, -dx, dy, -dy))))
 add_function(reg.rotate, pictures(degrees=30.0), lambda images, degrees: array(

@@ -854,13 +854,6 @@ DOMAIN = {
         (v, lambda v=v: learn.expected_improvement(X[0], X[1]**2, v))
         for v in (NAN, INF)],
     "learning.PCA": settings_of(lambda n: learn.PCA(n).fit(X), n=[0, 5, 1.5]),
-    "regularization.calibration_error": [
-        *((p, lambda p=p: reg.calibration_error(p, LABELS))
-          for p in (3 * X, UNEVEN, P * NAN)),
-        *((y, lambda y=y: reg.calibration_error(P, y))
-          for y in (LABELS + 1, LABELS - 1, LABELS + 0.5)),
-        *settings_of(lambda bins: reg.calibration_error(P, LABELS, bins),
-                     bins=[0, 1.5])],
     "regularization.noisy_labels": [
         *((y, lambda y=y: reg.noisy_labels(y, 0.5, rng())) for y in (
             LABELS + 0.5, LABELS + 99, LABELS - 1)),

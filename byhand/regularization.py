@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['side_by_side', 'noisy_labels', 'max_norm', 'soft_threshold', 'EarlyStopping', 'Dropout', 'DropConnect',
-           'StochasticDepth', 'pooling_starts', 'FractionalMaxPool2d', 'GaussianNoise', 'calibration_error', 'shift',
-           'rotate', 'flip', 'brightness', 'crop', 'cutout', 'mixup']
+           'StochasticDepth', 'pooling_starts', 'FractionalMaxPool2d', 'GaussianNoise', 'shift', 'rotate', 'flip',
+           'brightness', 'crop', 'cutout', 'mixup']
 
 # %% ../book/regularization.ipynb #ae744791
 import copy
@@ -218,8 +218,13 @@ class StochasticDepth(Dropout):
     x (N, ...); `mask` has the shape (N, 1, ...) or (1, 1, ...). As
     torchvision.ops.StochasticDepth; the paper (Huang et al., 2016) multiplies by the
     survival probability 1 - p in evaluation instead. Raises ValueError for another
-    mode, or an x without examples' axis; the rest as in Dropout.
+    mode, an x without examples' axis, and in a stack, where all models would share
+    their masks; the rest as in Dropout.
     """
+
+    @staticmethod
+    def stacked(layers):
+        raise ValueError("stacked models would share the masks of StochasticDepth")
 
     def __init__(self, p, mode="row", *, rng):
         super().__init__(p, rng=rng)
@@ -370,41 +375,6 @@ class GaussianNoise(Layer):
     def backward(self, dy):
         check_array("dy", dy, self.shape, self.dtype)
         return dy
-
-# %% ../book/regularization.ipynb #e87aa5fb
-def calibration_error(probabilities, target, bins=15):
-    """Expected calibration error: the mean distance of confidence and accuracy over
-    bins of equal width, weighted by their examples.
-
-    probabilities (N, C), a row the prediction for one example; target (N,) class
-    indices. Returns a float in [0, 1]. Raises ValueError for shapes that do not fit, no
-    examples, bins below 1, rows that are no probabilities (logits, for example), and
-    targets that are no class; TypeError for targets that are no integers (Guo et al.,
-    2017, equation 3).
-    """
-    check_array("probabilities", probabilities, (None, None))
-    target = np.asarray(target)
-    shape, bins = probabilities.shape, operator.index(bins)
-    if target.shape != shape[:1] or 0 in shape or bins < 1:
-        raise ValueError("expected N > 0 targets for N rows and bins of at least 1, "
-                         f"got {target.shape} for {shape} and {bins}")
-    if not np.all((probabilities >= 0) & (probabilities <= 1)) or not np.allclose(
-            probabilities.sum(axis=1), 1, rtol=0, atol=1e-3):
-        raise ValueError("each row must hold probabilities that sum to 1, got sums of "
-                         f"{probabilities.sum(axis=1).min():.3g} to "
-                         f"{probabilities.sum(axis=1).max():.3g}; logits need softmax")
-    if target.dtype.kind not in "iu":
-        raise TypeError(f"target must hold integer class indices, got {target.dtype}")
-    last = shape[1] - 1
-    if target.min() < 0 or target.max() > last:
-        raise ValueError(f"class indices must lie in 0 to {last}, got {target.min()} "
-                         f"to {target.max()}")
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == target
-    # bin b is (b / bins, (b + 1) / bins]
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(place, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(target))  # eq. regularization-ece
 
 # %% ../book/regularization.ipynb #4c576a82
 def _check_images(images):

@@ -72,27 +72,25 @@ class LoRA(Layer):
     x (N, in_features) to y (N, out_features). params: "A" (rank, in_features), drawn
     from rng uniformly within 1/sqrt(in_features), and "B" (out_features, rank), zeros:
     so it starts as the layer that it is made from. Copies of W and b are its buffers.
-    For S stacked layers x and y have the shapes of a StackedLinear and every array has
-    S in front. Raises TypeError for another layer or a rank that is no integer,
-    ValueError unless rank is at least 1 and alpha positive and finite (Hu et al., 2022,
-    section 4.1).
+    For S stacked layers x and y are those of a StackedLinear, and every array has S in
+    front. merged() gives a plain layer again. Raises TypeError for another layer or a
+    rank that is no integer, ValueError unless rank is at least 1 and alpha positive and
+    finite (Hu et al., 2022, section 4.1).
     """
 
     def __init__(self, linear, rank, alpha, *, rng):
         super().__init__()
         if not isinstance(linear, (Linear, StackedLinear)):
-            raise TypeError("expected a Linear or a StackedLinear, got "
-                            f"{type(linear).__name__}")
+            raise TypeError(f"expected a Linear or a StackedLinear, got {linear!r}")
         if operator.index(rank) < 1 or not 0 < alpha < np.inf:
             raise ValueError("rank must be at least 1, alpha positive and finite, got "
                              f"{rank} and {alpha}")
-        weight = linear.params["weight"]
-        *stacked, n_out, n_in = weight.shape
-        bound = 1 / np.sqrt(n_in)
-        self.params["A"] = rng.uniform(-bound, bound, (*stacked, rank, n_in)).astype(
-            weight.dtype)
-        self.params["B"] = np.zeros((*stacked, n_out, rank), weight.dtype)
-        self.buffers.update({name: np.array(value)
+        W = linear.params["weight"]
+        *stacked, n_out, n_in = W.shape
+        A = rng.uniform(-1, 1, (*stacked, rank, n_in)) / np.sqrt(n_in)
+        self.params["A"] = A.astype(W.dtype)
+        self.params["B"] = np.zeros((*stacked, n_out, rank), W.dtype)
+        self.buffers.update({name: value.copy()
                              for name, value in linear.params.items()})
         self.scale = float(alpha / rank)
 
@@ -101,10 +99,8 @@ class LoRA(Layer):
         check_array("x", x, (None, *W.shape[:-2], W.shape[-1]), W.dtype)
         self.x = x.swapaxes(0, -2)  # (S, N, in_features) where layers are stacked
         self.low = self.x @ A.swapaxes(-1, -2)
-        y = self.x @ W.swapaxes(-1, -2)
+        y = self.x @ W.swapaxes(-1, -2) + self.buffers.get("bias", 0)
         y += self.scale * (self.low @ B.swapaxes(-1, -2))  # eq. transfer-learning-lora
-        if "bias" in self.buffers:
-            y += self.buffers["bias"]
         return y.swapaxes(0, -2)
 
     def backward(self, dy):
@@ -116,19 +112,23 @@ class LoRA(Layer):
         self.grads["B"] = self.scale * (dy.swapaxes(-1, -2) @ self.low)
         return (dy @ W + dlow @ A).swapaxes(0, -2)
 
-    def merged(self):
-        """A layer of the kind that this one was made from, with the weight
-        W + (alpha / rank) B A: the same function in one product.
-        """
-        (A, B), state = self.params.values(), dict(self.buffers)
-        state["weight"] = state["weight"] + self.scale * (B @ A)
-        if state["weight"].ndim == 3:
-            return StackedLinear(**state)
-        n_out, n_in = state["weight"].shape
-        layer = Linear(n_in, n_out, "bias" in state, rng=np.random.default_rng(0),
-                       dtype=state["weight"].dtype)
-        layer.load_state(state)
-        return layer
+# %% ../book/transfer_learning.ipynb #b64f18c3
+def _merged(self):
+    """A layer of the kind that this one was made from, with the weight
+    W + (alpha / rank) B A: the same function in one product.
+    """
+    (A, B), state = self.params.values(), dict(self.buffers)
+    state["weight"] = state["weight"] + self.scale * (B @ A)
+    if state["weight"].ndim == 3:
+        return StackedLinear(**state)
+    n_out, n_in = state["weight"].shape
+    layer = Linear(n_in, n_out, "bias" in state, rng=np.random.default_rng(0),
+                   dtype=state["weight"].dtype)
+    layer.load_state(state)
+    return layer
+
+
+LoRA.merged = _merged
 
 # %% ../book/transfer_learning.ipynb #932290bb
 def _norms(model):

@@ -1200,6 +1200,33 @@ add_function(tl.embed, lambda rng, dtype: {
     lambda model, x, layers=1: array((torch.tanh if layers == 1 else torch.clone)(
         tensor(x) @ tensor(model.params["0.weight"]).T
         + tensor(model.params["0.bias"]))), {"layers": 2})
+
+
+class TorchLoRA(torch.nn.Module):
+    """Four inputs, three outputs; the frozen weight is a buffer, as in ours."""
+
+    def __init__(self, rank=2, alpha=3.0):
+        super().__init__()
+        self.scale = alpha / rank
+        self.A = torch.nn.Parameter(torch.ones(rank, 4))
+        self.B = torch.nn.Parameter(torch.ones(3, rank))
+        self.register_buffer("weight", torch.ones(3, 4))
+        self.register_buffer("bias", torch.ones(3))
+
+    def forward(self, x):
+        return F.linear(x, self.weight, self.bias) + self.scale * (x @ self.A.T
+                                                                   @ self.B.T)
+
+
+def lora_layer(dtype, rank=2, alpha=3.0):
+    rng = generator(7)
+    layer = tl.LoRA(bp.Linear(4, 3, rng=rng, dtype=dtype), rank, alpha, rng=rng)
+    layer.params["B"][...] = rng.normal(size=(3, rank))
+    return layer
+
+
+add_layer(tl.LoRA, TorchLoRA, inputs=normal_array(5, 4), make=lora_layer,
+          settings={"rank": 3, "alpha": 5.0})
 add_function(tl.adapt_statistics, lambda rng, dtype: {
     "x": rng.normal(size=(7, 3)).astype(dtype)}, lambda x: {
         "running_mean": x.mean(0), "running_var": x.var(0, ddof=1)},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from byhand import transfer_learning as by
 from byhand.backprop import Linear, ReLU, Sequential, train
 from byhand.checks import relative_error, tolerance
-from byhand.experiments import SideBySide, stack
+from byhand.experiments import SideBySide, StackedLinear, stack
 from byhand.losses import CrossEntropyLoss
 from byhand.normalization import BatchNorm1d, InstanceNorm1d
 from byhand.optimizers import SGD, Adam, AdamW, CosineAnnealingLR, StepLR
@@ -213,6 +213,75 @@ def test_lost_statistics_are_replaced_at_any_depth():
     images = rng.normal(size=(6, 4, 5))
     by.adapt_statistics(norm, images)
     np.testing.assert_allclose(norm.buffers["running_mean"], images.mean(axis=(0, 2)))
+
+
+@quick
+@given(st.integers(1, 5), SIZE, SIZE, st.integers(1, 7), DTYPE, st.booleans(),
+       st.integers(0, 3))
+def test_lora_trains_as_its_formula_in_pytorch(n, n_in, n_out, rank, dtype, bias, side):
+    """One layer, or `side` of them side by side, for three steps."""
+    rng, scale = np.random.default_rng(n + 7 * n_in), np.float64(1.5 / rank)
+    linear = (StackedLinear(rng.normal(size=(side, n_out, n_in)).astype(dtype),
+                            rng.normal(size=(side, 1, n_out)).astype(dtype)) if side
+              else Linear(n_in, n_out, bias, rng=rng, dtype=dtype))
+    layer = by.LoRA(linear, rank, 1.5, rng=rng)
+    before = copy.deepcopy(linear.params)
+    leaves = {name: torch.tensor(value, requires_grad=name in "AB")
+              for name, value in (layer.params | layer.buffers).items()}
+    ours, theirs = SGD(layer.params, 0.1), torch.optim.SGD(
+        [leaves["A"], leaves["B"]], 0.1)
+    for step in range(3):
+        shape = (n, side, n_in) if side else (n, n_in)
+        x = torch.tensor(rng.normal(size=shape).astype(dtype), requires_grad=True)
+        rows = x.movedim(0, -2)
+        y = rows @ leaves["weight"].mT + leaves.get("bias", 0) + float(scale) * (
+            rows @ leaves["A"].mT @ leaves["B"].mT)
+        y = y.movedim(-2, 0)
+        found = layer.forward(x.detach().numpy())
+        limit = 1e-11 if dtype == np.float64 else 1e-3
+        assert found.dtype == dtype and relative_error(found, y.detach()) < limit
+        if step == 0:  # B is 0: the layer is what it was made from
+            np.testing.assert_array_equal(found, linear.forward(x.detach().numpy()))
+        upstream = rng.normal(size=found.shape).astype(dtype)
+        theirs.zero_grad()
+        y.backward(torch.tensor(upstream))
+        dx = layer.backward(upstream)
+        assert relative_error(dx, x.grad) < limit
+        assert layer.grads["A"].any() == (step > 0)
+        ours.step(layer.grads)
+        theirs.step()
+    for name, value in layer.params.items():
+        assert value.dtype == dtype
+        assert relative_error(value, leaves[name].detach()) < limit
+    merged = layer.merged()
+    assert type(merged) is type(linear) and merged.params.keys() == before.keys()
+    x = x.detach().numpy()
+    np.testing.assert_allclose(merged.forward(x), layer.forward(x), atol=100 * (
+        1e-15 if dtype == np.float64 else 1e-6) * (1 + abs(layer.forward(x)).max()))
+    for name, value in before.items():  # neither the layer nor its copy was trained
+        np.testing.assert_array_equal(value, linear.params[name])
+        np.testing.assert_array_equal(value, layer.buffers[name])
+        assert not np.shares_memory(linear.params[name], layer.buffers[name])
+
+
+def test_lora_within_a_network_and_bad_input():
+    model, rng = network(), np.random.default_rng(0)
+    model.layers[0] = by.LoRA(model.layers[0], 1, 2.0, rng=rng)
+    assert {"0.A", "0.B"} < model.params.keys() and "0.weight" in model.buffers
+    for layer, rank, alpha, error in ((ReLU(), 1, 1.0, TypeError),
+                                      (Linear(2, 2, rng=rng), 0, 1.0, ValueError),
+                                      (Linear(2, 2, rng=rng), 1.5, 1.0, TypeError),
+                                      (Linear(2, 2, rng=rng), 1, 0.0, ValueError),
+                                      (Linear(2, 2, rng=rng), 1, np.nan, ValueError)):
+        with pytest.raises(error):
+            by.LoRA(layer, rank, alpha, rng=rng)
+    layer = by.LoRA(Linear(2, 3, rng=rng), 1, 1.0, rng=rng)
+    for x in (np.ones((2, 3)), np.ones((2, 2), np.float32), np.ones(2)):
+        with pytest.raises((ValueError, TypeError)):
+            layer.forward(x)
+    layer.forward(np.ones((2, 2)))
+    with pytest.raises(ValueError):
+        layer.backward(np.ones((3, 3)))
 
 
 def test_only_a_chain_has_a_head():

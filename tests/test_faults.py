@@ -1021,6 +1021,7 @@ DOMAIN = {
     "activations.Maxout": settings_of(act.Maxout, pieces=[0, -1, 1.5]),
     "activations.GLU": settings_of(act.GLU, dim=[0.5, "1"]),
     "activations.SwiGLU": settings_of(act.SwiGLU, dim=[0.5, "1"]),
+    "activations.GEGLU": settings_of(act.GEGLU, dim=[0.5, "1"]),
     "losses.Softmax": [(v, lambda v=v: losses.Softmax(v).forward(X))
                        for v in (2, -3, 0.5)],
     "losses.LogSoftmax": [(v, lambda v=v: losses.LogSoftmax(v).forward(X))

@@ -106,7 +106,8 @@ def test_several_inputs(n, m, k, seed):
     check_layer(Maxout(k), lambda t: t.unflatten(1, (m, k)).max(dim=2).values, x,
                 device="cpu")
     x = np.random.default_rng(seed).normal(scale=3, size=(2 * n, 2 * m, 2 * k))
-    for kind in (GLU, SwiGLU, GEGLU):  # along axis 0 no other batch has the same outputs
+    # along axis 0 no other batch has the same outputs
+    for kind in (GLU, SwiGLU, GEGLU):
         assert np.array_equal(kind(0).forward(x),
                               kind(1).forward(x.swapaxes(0, 1)).swapaxes(0, 1))
     for dim in (1, -1):

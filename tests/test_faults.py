@@ -1096,7 +1096,7 @@ AWKWARD = np.array([sign * x for x in (
 POINTWISE = [name for name, entry in ENTRIES.items() if name in (
     "backprop.Sigmoid", "backprop.ReLU") or (
         name.startswith("activations.") and "x" in entry.inputs(generator(), float)
-        and name.split(".")[1] not in ("Maxout", "GLU", "SwiGLU"))]
+        and name.split(".")[1] not in ("Maxout", "GLU", "SwiGLU", "GEGLU"))]
 
 
 def use_with_ones(entry, dtype):

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['SELU_ALPHA', 'SELU_SCALE', 'Elementwise', 'Tanh', 'Softsign', 'LeakyReLU', 'PReLU', 'ELU', 'CELU', 'Softplus',
-           'Swish', 'SiLU', 'GELU', 'Mish', 'Hardswish', 'SELU', 'Maxout', 'GLU', 'SwiGLU']
+           'Swish', 'SiLU', 'GELU', 'Mish', 'Hardswish', 'SquaredReLU', 'SELU', 'Maxout', 'GLU', 'SwiGLU', 'GEGLU']
 
 # %% ../book/activations.ipynb #22adc7cc
 import math
@@ -257,6 +257,18 @@ class Hardswish(Elementwise):
     def slope(self, x, y):
         return np.where(x <= -3, 0, np.where(x >= 3, 1, x / 3 + 0.5))
 
+# %% ../book/activations.ipynb #5e1c0a22
+class SquaredReLU(Elementwise):
+    """max(0, x)^2 (So et al., 2021); beyond the root of the largest number it is inf.
+    """
+
+    def value(self, x):
+        with np.errstate(over="ignore"):
+            return np.maximum(x, 0) ** 2  # eq. activations-squared-relu
+
+    def slope(self, x, y):
+        return 2 * np.maximum(x, 0)
+
 # %% ../book/activations.ipynb #7ca19963
 def _half_exponential(k):
     """Mean of exp(k z) over the negative half of a standard normal z."""
@@ -371,3 +383,13 @@ class SwiGLU(GLU):
         check_array("dy", dy, self.b.shape, self.b.dtype)
         return np.concatenate([self.switch.backward(dy * self.b), dy * self.gate],
                               axis=self.dim)
+
+
+class GEGLU(SwiGLU):
+    """GELU of the first half of x along dim, times the second half: (..., 2 M, ...) to
+    (..., M, ...) (Shazeer, 2020).
+    """
+
+    def __init__(self, dim=-1):
+        super().__init__(dim)
+        self.switch = GELU()

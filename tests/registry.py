@@ -179,6 +179,9 @@ add_layer(act.Maxout, lambda pieces=2: lambda x: x.unflatten(1, (-1, pieces)).am
 add_layer(act.GLU, torch.nn.GLU, inputs=elementwise, settings={"dim": 0})
 add_layer(act.SwiGLU, lambda dim=-1: lambda x: F.silu(x.chunk(2, dim)[0])
           * x.chunk(2, dim)[1], inputs=elementwise, settings={"dim": 0})
+add_layer(act.GEGLU, lambda dim=-1: lambda x: F.gelu(x.chunk(2, dim)[0])
+          * x.chunk(2, dim)[1], inputs=elementwise, settings={"dim": 0})
+add_layer(act.SquaredReLU, lambda: lambda x: F.relu(x).square(), inputs=elementwise)
 add_layer(losses.Softmax, lambda dim=-1: torch.nn.Softmax(dim), inputs=elementwise,
           settings={"dim": 0})
 add_layer(losses.LogSoftmax, lambda dim=-1: torch.nn.LogSoftmax(dim),

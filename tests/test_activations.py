@@ -12,9 +12,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import byhand.activations
 from byhand import backprop
-from byhand.activations import (CELU, ELU, GELU, GLU, SELU, Elementwise, Hardswish,
-                                LeakyReLU, Maxout, Mish, PReLU, SiLU,
-                                Softplus, Softsign, SwiGLU, Swish, Tanh)
+from byhand.activations import (CELU, ELU, GEGLU, GELU, GLU, SELU, Elementwise,
+                                Hardswish, LeakyReLU, Maxout, Mish, PReLU, SiLU,
+                                Softplus, Softsign, SquaredReLU, SwiGLU, Swish, Tanh)
 from byhand.checks import check_layer, numerical_gradient
 
 quick = settings(max_examples=8, deadline=None)
@@ -84,6 +84,7 @@ def test_parameters(x, value):
         (Softplus(value, 10.0), f.Softplus(value, 10.0)),
         (GELU("tanh"), f.GELU("tanh")),
         (Swish(value), lambda t: t * torch.sigmoid(value * t)),
+        (SquaredReLU(), lambda t: torch.relu(t).square()),
     ):
         check_layer(ours, theirs, x, device="cpu", numerical=False)
 
@@ -105,13 +106,16 @@ def test_several_inputs(n, m, k, seed):
     check_layer(Maxout(k), lambda t: t.unflatten(1, (m, k)).max(dim=2).values, x,
                 device="cpu")
     x = np.random.default_rng(seed).normal(scale=3, size=(2 * n, 2 * m, 2 * k))
-    for kind in (GLU, SwiGLU):  # along axis 0 no other batch has the same outputs
+    # along axis 0 no other batch has the same outputs
+    for kind in (GLU, SwiGLU, GEGLU):
         assert np.array_equal(kind(0).forward(x),
                               kind(1).forward(x.swapaxes(0, 1)).swapaxes(0, 1))
     for dim in (1, -1):
         check_layer(GLU(dim), torch.nn.GLU(dim), x, device="cpu", numerical=False)
-        check_layer(SwiGLU(dim), lambda t, d=dim: torch.nn.functional.silu(
-            t.chunk(2, d)[0]) * t.chunk(2, d)[1], x, device="cpu", numerical=False)
+        for kind, switch in ((SwiGLU, torch.nn.functional.silu),
+                             (GEGLU, torch.nn.functional.gelu)):
+            check_layer(kind(dim), lambda t, d=dim, s=switch: s(t.chunk(2, d)[0])
+                        * t.chunk(2, d)[1], x, device="cpu", numerical=False)
 
 
 def test_float64_parameters_leave_float32_alone():
@@ -135,7 +139,8 @@ def test_selu_keeps_mean_and_variance():
 
 
 LAYERS = [Tanh(), Softsign(), LeakyReLU(), ELU(), CELU(), SELU(), Softplus(), SiLU(),
-          GELU(), Mish(), Hardswish(), PReLU(), Maxout(), GLU(), SwiGLU()]
+          GELU(), Mish(), Hardswish(), PReLU(), Maxout(), GLU(), SwiGLU(), GEGLU(),
+          SquaredReLU()]
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
@@ -284,6 +289,15 @@ def test_a_refused_forward_leaves_the_last_one_valid(layer):
     assert layer.backward(empty).shape == (0, 6)
 
 
+def test_squared_relu_beyond_the_largest_number():
+    with np.errstate(all="raise"):
+        layer = SquaredReLU()
+        assert layer.forward(np.array([1e200, -1e200])).tolist() == [np.inf, 0]
+        assert layer.backward(np.ones(2)).tolist() == [2e200, 0]
+    single = np.array(3.0, np.float32)
+    assert layer.forward(single).dtype == layer.backward(single).dtype == np.float32
+
+
 def test_gated_units_do_not_overflow_where_the_gate_is_shut():
     x = np.array([[1e38, -200.0]], np.float32)
     glu = GLU()
@@ -291,7 +305,7 @@ def test_gated_units_do_not_overflow_where_the_gate_is_shut():
     assert np.isfinite(glu.backward(np.full((1, 1), 100, np.float32))).all()
 
 
-@pytest.mark.parametrize("make", [GLU, SwiGLU])
+@pytest.mark.parametrize("make", [GLU, SwiGLU, GEGLU])
 def test_dim_must_be_an_integer(make):
     for dim in (0.5, "1"):
         with pytest.raises(TypeError, match="dim must be an integer"):

@@ -1058,6 +1058,7 @@ DOMAIN = {
     "activations.Maxout": settings_of(act.Maxout, pieces=[0, -1, 1.5]),
     "activations.GLU": settings_of(act.GLU, dim=[0.5, "1"]),
     "activations.SwiGLU": settings_of(act.SwiGLU, dim=[0.5, "1"]),
+    "activations.GEGLU": settings_of(act.GEGLU, dim=[0.5, "1"]),
     "losses.Softmax": [(v, lambda v=v: losses.Softmax(v).forward(X))
                        for v in (2, -3, 0.5)],
     "losses.LogSoftmax": [(v, lambda v=v: losses.LogSoftmax(v).forward(X))
@@ -1132,7 +1133,7 @@ AWKWARD = np.array([sign * x for x in (
 POINTWISE = [name for name, entry in ENTRIES.items() if name in (
     "backprop.Sigmoid", "backprop.ReLU") or (
         name.startswith("activations.") and "x" in entry.inputs(generator(), float)
-        and name.split(".")[1] not in ("Maxout", "GLU", "SwiGLU"))]
+        and name.split(".")[1] not in ("Maxout", "GLU", "SwiGLU", "GEGLU"))]
 
 
 def use_with_ones(entry, dtype):

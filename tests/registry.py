@@ -15,8 +15,12 @@ from typing import Any, Callable
 import numpy as np
 import scipy.special
 import scipy.stats
+import sklearn.decomposition
 import sklearn.dummy
+import sklearn.gaussian_process
 import sklearn.linear_model
+import sklearn.metrics
+import sklearn.model_selection
 import sklearn.neighbors
 import sklearn.preprocessing
 import torch
@@ -29,6 +33,7 @@ import byhand.ensembles as ens
 import byhand.experiments as exp
 import byhand.gradient_descent as gd
 import byhand.initialization as init
+import byhand.learning as learn
 import byhand.losses as losses
 import byhand.normalization as norm
 import byhand.optimizers as opt
@@ -1014,6 +1019,110 @@ def as_torch(layer, module):
     module.load_state_dict({name: tensor(value) for name, value in
                             (layer.params | layer.buffers).items()})
     return module
+
+
+# learning
+def held_out(splits):
+    """The places of all tests, one after the other, and where each ends."""
+    tests = [test for _, test in splits]
+    return {"test": np.concatenate(tests), "ends": np.cumsum([*map(len, tests)])}
+
+
+def add_splits(target, inputs, twin):
+    add_function(target, inputs, twin, use=lambda f, **a: held_out(f(**a)))
+
+
+add_splits(learn.k_fold, lambda rng, dtype: {"n": 11, "k": 3},
+           lambda n, k: held_out(sklearn.model_selection.KFold(k).split(np.zeros(n))))
+add_splits(learn.stratified_k_fold, lambda rng, dtype: {
+    "y": rng.permutation(np.repeat([0, 1, 2], [5, 9, 4])), "k": 3}, lambda y, k: held_out(
+        sklearn.model_selection.StratifiedKFold(k).split(y, y)))
+add_splits(learn.group_k_fold, lambda rng, dtype: {
+    "groups": np.append(np.arange(6), rng.integers(6, size=20)), "k": 3},
+    lambda groups, k: held_out(
+        sklearn.model_selection.GroupKFold(k).split(groups, groups=groups)))
+
+
+def answers(rng, dtype):
+    return {"target": rng.integers(4, size=40), "prediction": rng.integers(4, size=40)}
+
+
+def ranked(rng, dtype):
+    target = rng.integers(2, size=30)
+    return {"target": target,
+            "score": (target + np.round(rng.normal(size=30), 1)).astype(dtype)}
+
+
+add_function(learn.confusion_matrix, answers, lambda target, prediction, classes=4:
+             sklearn.metrics.confusion_matrix(target, prediction,
+                                              labels=np.arange(classes)),
+             {"classes": 6})
+add_function(learn.precision_recall_f1, answers,
+             lambda target, prediction, average=None, classes=4: dict(zip(
+                 "012", sklearn.metrics.precision_recall_fscore_support(
+                     target, prediction, average=average, zero_division=0,
+                     labels=np.arange(classes)))),
+             {"average": "macro", "classes": 6})
+add_function(learn.roc_curve, ranked, lambda target, score: sklearn.metrics.roc_curve(
+    target, score, drop_intermediate=False))
+add_function(learn.roc_auc, ranked, lambda target, score:
+             sklearn.metrics.roc_auc_score(target, score))
+add_function(learn.precision_recall_curve, ranked, lambda target, score:
+             sklearn.metrics.precision_recall_curve(target, score))
+add_function(learn.average_precision, ranked, lambda target, score:
+             sklearn.metrics.average_precision_score(target, score))
+
+
+def product_of_means(x, y):
+    return float(np.mean(x) * np.mean(y))
+
+
+add_function(learn.bootstrap_interval, lambda rng, dtype: {
+    "statistic": product_of_means, "rng": generator(6),
+    "arrays": (rng.normal(size=12), rng.normal(size=12))},
+    lambda statistic, arrays, rng, n_resamples=1000, level=0.95: tuple(
+        scipy.stats.bootstrap(arrays, statistic, n_resamples=n_resamples, rng=rng,
+                              confidence_level=level, paired=True, vectorized=False,
+                              method="percentile").confidence_interval),
+    {"n_resamples": 50, "level": 0.5})
+add_function(learn.mcnemar, lambda rng, dtype: {
+    "right_a": rng.random(30) < 0.8, "right_b": rng.random(30) < 0.5},
+    lambda right_a, right_b: {
+        "0": np.sum(right_a & ~right_b), "1": np.sum(right_b & ~right_a),
+        "2": scipy.stats.binomtest(int(np.sum(right_a & ~right_b)),
+                                   int(np.sum(right_a != right_b))).pvalue})
+add_function(learn.calibration_error, lambda rng, dtype: {
+    "probabilities": scipy.special.softmax(
+        3 * rng.normal(size=(40, 4)), axis=1).astype(dtype),
+    "target": rng.integers(4, size=40)}, "no library that is used here has it",
+    {"bins": 3})
+
+
+def seen_points(rng, dtype):
+    return {"x": rng.normal(size=(6, 2)).astype(dtype),
+            "y": rng.normal(size=6).astype(dtype),
+            "x_new": rng.normal(size=(4, 2)).astype(dtype), "length": 0.8, "noise": 0.1}
+
+
+add_function(learn.gaussian_process, seen_points, lambda x, y, x_new, length, noise:
+             sklearn.gaussian_process.GaussianProcessRegressor(
+                 sklearn.gaussian_process.kernels.RBF(length), alpha=noise,
+                 optimizer=None).fit(x, y).predict(x_new, return_std=True))
+add_function(learn.expected_improvement, lambda rng, dtype: {
+    "mean": rng.normal(size=5).astype(dtype),
+    "std": rng.uniform(0.5, 2, size=5).astype(dtype), "best": 0.2},
+    lambda mean, std, best: (best - mean) * scipy.stats.norm.cdf((best - mean) / std)
+    + std * scipy.stats.norm.pdf((best - mean) / std))
+
+
+def their_pca(pca, inputs, settings):
+    theirs = sklearn.decomposition.PCA(svd_solver="full", **settings)
+    z = theirs.fit_transform(inputs["x"].astype(float))
+    return {"z": z, "back": theirs.inverse_transform(z)}
+
+
+add(learn.PCA, inputs=table, use=use_scaler, kind="scaler", twin=their_pca,
+    make=lambda dtype, **s: learn.PCA(**s), settings={"n_components": 2})
 
 
 # regularization

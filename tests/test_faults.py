@@ -32,6 +32,7 @@ import byhand.ensembles as ens
 import byhand.experiments as exp
 import byhand.gradient_descent as gd
 import byhand.initialization as init
+import byhand.learning as learn
 import byhand.losses as losses
 import byhand.normalization as norm
 import byhand.optimizers as opt
@@ -226,6 +227,7 @@ FLOAT64 = {
     "gradient_descent.lr_range_test": "losses are collected as floats",
     "normalization.standardize": "statistics are float64",
     "initialization.mean_field": "numbers, no arrays, are given",
+    "learning.precision_recall_f1": "labels, no arrays of floats, are given",
     "regularization.EarlyStopping": "numbers, no arrays, are given",
     **{name: "rates" for name, entry in ENTRIES.items() if entry.kind == "schedule"},
 }
@@ -810,6 +812,48 @@ DOMAIN = {
     "ensembles.error_correlation": [(1, lambda: ens.error_correlation(X[:1], X[0]))],
     "ensembles.AveragedModel": settings_of(
         ens.AveragedModel, bp.Linear(2, 2, rng=rng()), avg_fn=[0.9, "ema"]),
+    "learning.k_fold": [(k, lambda k=k: learn.k_fold(5, k)) for k in (1, 6, 2.5)],
+    "learning.stratified_k_fold": [
+        (k, lambda k=k: learn.stratified_k_fold(LABELS // 3, k)) for k in (1, 3, 1.5)],
+    "learning.group_k_fold": [
+        (k, lambda k=k: learn.group_k_fold(LABELS, k)) for k in (1, 5, 2.5)],
+    "learning.confusion_matrix": [(c, lambda c=c: learn.confusion_matrix(
+        LABELS, LABELS, c)) for c in (0, 5, 6.5)],
+    "learning.precision_recall_f1": [(a, lambda a=a: learn.precision_recall_f1(
+        LABELS, LABELS, a)) for a in ("mean", 1)],
+    "learning.roc_curve": [(s, lambda s=s: learn.roc_curve(LABELS // 3, s))
+                           for s in (X[0, :4] * NAN, X[:2, :2], LABELS)],
+    "learning.roc_auc": [(t, lambda t=t: learn.roc_auc(t, X[0, :4]))
+                         for t in (LABELS, LABELS * 0, LABELS + 0.5)],
+    "learning.precision_recall_curve": [
+        (t, lambda t=t: learn.precision_recall_curve(t, X[0, :4]))
+        for t in (LABELS, LABELS * 0, LABELS + 0.5)],
+    "learning.average_precision": [
+        (t, lambda t=t: learn.average_precision(t, X[0, :4]))
+        for t in (LABELS, LABELS * 0, LABELS + 0.5)],
+    "learning.bootstrap_interval": [
+        *((n, lambda n=n: learn.bootstrap_interval(np.mean, (X[0],), rng(), n))
+          for n in (0, 1, 2.5)),
+        *((q, lambda q=q: learn.bootstrap_interval(np.mean, (X[0],), rng(), 9, q))
+          for q in (0.0, 1.0, NAN))],
+    "learning.mcnemar": [(y, lambda y=y: learn.mcnemar(y, y > 1)) for y in (
+        LABELS, LABELS + 0.5)],
+    "learning.calibration_error": [
+        *((p, lambda p=p: learn.calibration_error(p, LABELS))
+          for p in (3 * X, UNEVEN, P * NAN)),
+        *((y, lambda y=y: learn.calibration_error(P, y))
+          for y in (LABELS + 1, LABELS - 1, LABELS + 0.5)),
+        *settings_of(lambda bins: learn.calibration_error(P, LABELS, bins),
+                     bins=[0, 1.5])],
+    "learning.gaussian_process": [
+        *((v, lambda v=v: learn.gaussian_process(X, X[:, 0], X, v, 0.1))
+          for v in (0.0, -1.0, NAN)),
+        *((v, lambda v=v: learn.gaussian_process(X, X[:, 0], X, 1.0, v))
+          for v in (0.0, -1.0, NAN))],
+    "learning.expected_improvement": [
+        (v, lambda v=v: learn.expected_improvement(X[0], X[1]**2, v))
+        for v in (NAN, INF)],
+    "learning.PCA": settings_of(lambda n: learn.PCA(n).fit(X), n=[0, 5, 1.5]),
     "regularization.calibration_error": [
         *((p, lambda p=p: reg.calibration_error(p, LABELS))
           for p in (3 * X, UNEVEN, P * NAN)),

@@ -179,7 +179,7 @@ def confusion_matrix(target, prediction, classes=None):
     pairs = target.astype(np.int64) * classes + prediction.astype(np.int64)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
-
+# %% ../book/learning.ipynb #bd262a06
 def _counts(target, prediction, classes):
     """True positives, positive answers and true members of each class, int64 (C,).
     """
@@ -262,7 +262,7 @@ def roc_curve(target, score):
              for counts in (negatives, positives)]
     return *rates, np.append(np.inf, thresholds).astype(score.dtype)
 
-
+# %% ../book/learning.ipynb #5336a465
 def roc_auc(target, score):
     """The area under the ROC curve, a float: how often a positive outranks a
     negative, ties count half. Arguments and errors as roc_curve.

@@ -131,7 +131,7 @@ def gaussian_process(x, y, x_new, length, noise):
     std = np.sqrt(np.maximum(variance, 0))
     return mean.astype(x.dtype), std.astype(x.dtype)
 
-
+# %% ../book/learning.ipynb #a26af3d5
 def expected_improvement(mean, std, best):
     """By how much a normal value with this mean and std (M,) lies below best on
     average, where values above count 0: (M,) in the dtype of mean (Jones et al.,
@@ -179,7 +179,7 @@ def confusion_matrix(target, prediction, classes=None):
     pairs = target.astype(np.int64) * classes + prediction.astype(np.int64)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
-
+# %% ../book/learning.ipynb #bd262a06
 def _counts(target, prediction, classes):
     """True positives, positive answers and true members of each class, int64 (C,).
     """
@@ -262,7 +262,7 @@ def roc_curve(target, score):
              for counts in (negatives, positives)]
     return *rates, np.append(np.inf, thresholds).astype(score.dtype)
 
-
+# %% ../book/learning.ipynb #5336a465
 def roc_auc(target, score):
     """The area under the ROC curve, a float: how often a positive outranks a
     negative, ties count half. Arguments and errors as roc_curve.
@@ -383,6 +383,26 @@ def calibration_error(probabilities, target, bins=15):
     return float(np.abs(gaps).sum() / len(target))  # eq. learning-ece
 
 # %% ../book/learning.ipynb #a356ee84
+def _decomposed(x, kept):
+    """The mean of x (N, D), its singular values and directions (min(N, D), D), the
+    largest entry of each positive; kept components must fit.
+    """
+    check_array("x", x, (None, None))
+    if (len(x) < 2 or not 1 <= kept <= min(x.shape)
+            or not np.isfinite(x).all()):
+        raise ValueError("x must be finite, with 2 examples at least and no fewer "
+                         "of them and of features than components, got "
+                         f"{x.shape} for {kept}, or NaN or infinity")
+    mean = np.mean(x, axis=0, dtype=float)
+    _, singular, directions = np.linalg.svd(x - mean, full_matrices=False)
+    if not 0 < singular[0] < 1e150:
+        raise ValueError("x must vary, and not too much: its largest singular "
+                         f"value is {singular[0]:.3g}")
+    largest = np.abs(directions).argmax(axis=1)
+    signs = np.sign(directions[np.arange(len(largest)), largest])
+    return mean, singular, signs[:, None] * directions
+
+# %% ../book/learning.ipynb #431f042f
 class PCA:
     """Principal components: the n_components directions in which x (N, D) varies
     most, by default min(N, D).
@@ -404,22 +424,11 @@ class PCA:
 
     def fit(self, x):
         check_array("x", x, (None, None))
-        most = min(x.shape)
         kept = operator.index(
-            most if self.n_components is None else self.n_components)
-        if len(x) < 2 or not 1 <= kept <= most or not np.isfinite(x).all():
-            raise ValueError("x must be finite, with 2 examples at least and no fewer "
-                             "of them and of features than components, got "
-                             f"{x.shape} for {kept}, or NaN or infinity")
-        mean = np.mean(x, axis=0, dtype=float)
-        _, singular, directions = np.linalg.svd(x - mean, full_matrices=False)
-        if not 0 < singular[0] < 1e150:
-            raise ValueError("x must vary, and not too much: its largest singular "
-                             f"value is {singular[0]:.3g}")
-        largest = np.abs(directions).argmax(axis=1)
-        signs = np.sign(directions[np.arange(most), largest])
+            min(x.shape) if self.n_components is None else self.n_components)
+        mean, singular, directions = _decomposed(x, kept)
         relative = (singular / singular[0]) ** 2
-        self.mean_, self.components_ = mean, (signs[:, None] * directions)[:kept]
+        self.mean_, self.components_ = mean, directions[:kept]
         # eq. learning-pca
         self.explained_variance_ = singular[:kept] ** 2 / (len(x) - 1)
         self.explained_variance_ratio_ = relative[:kept] / relative.sum()

@@ -1038,8 +1038,8 @@ def add_splits(target, inputs, twin):
 add_splits(learn.k_fold, lambda rng, dtype: {"n": 11, "k": 3},
            lambda n, k: held_out(sklearn.model_selection.KFold(k).split(np.zeros(n))))
 add_splits(learn.stratified_k_fold, lambda rng, dtype: {
-    "y": rng.permutation(np.repeat([0, 1, 2], [5, 9, 4])), "k": 3}, lambda y, k: held_out(
-        sklearn.model_selection.StratifiedKFold(k).split(y, y)))
+    "y": rng.permutation(np.repeat([0, 1, 2], [5, 9, 4])), "k": 3},
+    lambda y, k: held_out(sklearn.model_selection.StratifiedKFold(k).split(y, y)))
 add_splits(learn.group_k_fold, lambda rng, dtype: {
     "groups": np.append(np.arange(6), rng.integers(6, size=20)), "k": 3},
     lambda groups, k: held_out(
@@ -1398,7 +1398,7 @@ add_function(checks.relative_error, lambda rng, dtype: {
     / np.abs(theirs.astype(float)).max())
 
 MODULES = {module.__name__.removeprefix("byhand."): module for module in (
-    act, bp, checks, ens, exp, gd, init, losses, norm, opt, perc, reg, tl)}
+    act, bp, checks, ens, exp, gd, init, learn, losses, norm, opt, perc, reg, tl)}
 
 EXEMPT |= {
     "activations.SELU_ALPHA": "a number: SELU is held to PyTorch's",

@@ -45,7 +45,8 @@ def calls(path):
 
 def test_entries_have_these_keys(catalogue):
     for question in catalogue:
-        assert question.keys() - {"figures", "points", "next"} == {
+        assert question.keys() - {"figures", "points", "next", "points_ko",
+                                  "next_ko"} == {
             "id", "chapter", "question_en", "question_ko", "claims"}, question["id"]
         assert question["chapter"] in CHAPTERS, question["id"]
         assert question["claims"], question["id"]
@@ -64,6 +65,8 @@ def test_an_answer_has_three_to_five_points_and_a_next_question(catalogue):
                 assert least <= len(question[key]) <= most, question["id"]
                 assert all(isinstance(text, str) and text.strip()
                            for text in question[key]), question["id"]
+            korean = question.get(f"{key}_ko", question.get(key, []))
+            assert len(korean) == len(question.get(key, [])), question["id"]
 
 
 def test_korean_keys_are_korean(catalogue):

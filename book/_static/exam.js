@@ -292,12 +292,13 @@
       make("p", { className: "actions" }, button(t("reveal"), reveal, { className: "primary" })),
       make("p", { className: "keys" }, t("keys"))));
   };
+  const pointsOf = (one) => (inKorean() && one.points_ko) || one.points;
   const grades = () => ["again", "hard", "good", "easy"];
   const reveal = () => {
     const one = current(), now = new Date();
     running.step = "rate";
     if (running.mode === "minute") running.face.stop();
-    const points = (inKorean() && one.points_ko) || one.points;
+    const points = pointsOf(one);
     const ticks = points.map((point, i) => choice("checkbox", "point", i, `${LETTERS[i]}. ${point}`, false));
     const next = scheduler.repeat(kept(one) ?? createEmptyCard(now), now);
     const actions = make("p", { className: "actions" }, ...grades().map((grade, i) => button(
@@ -377,7 +378,7 @@
       make("td", {}, mode === "verdict" ? `${t(result.right ? "right" : "not")} ${result.sure} %` : name(result.rating)),
       make("td", {}, result.ticked ? `${result.ticked.filter(Boolean).length} ${t("of")} ${result.ticked.length}` : t(result.card.verdict)));
     const weak = results.filter((result) => result.rating <= 2);
-    const missing = (result) => (result.ticked ? result.card.points.filter((point, i) => !result.ticked[i]) : []);
+    const missing = (result) => (result.ticked ? pointsOf(result.card).filter((point, i) => !result.ticked[i]) : []);
     const top = make("h2", { tabIndex: -1 }, t("done"));
     show(make("section", { className: "exam-card end" }, top,
       make("table", {}, make("thead", {}, make("tr", {}, ...["question", "rated", "ticked"].map((column) => make("th", { scope: "col" }, t(column))))),

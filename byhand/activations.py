@@ -63,7 +63,8 @@ class LeakyReLU(Elementwise):
         self.negative_slope = float(negative_slope)
 
     def value(self, x):
-        return np.where(x > 0, x, self.negative_slope * x)  # eq. activations-leaky
+        # eq. activations-leaky; 0 * inf would warn, also where it is not taken
+        return np.where(x > 0, x, self.negative_slope * np.minimum(x, 0))
 
     def slope(self, x, y):
         return np.where(x > 0, np.ones_like(x), self.negative_slope)
@@ -94,7 +95,7 @@ class PReLU(Layer):
                 f"x must have the shape (N, {len(weight)}, ...), got {x.shape}")
         self.x = x
         # eq. activations-leaky
-        return np.where(x > 0, x, self._by_channel() * x)
+        return np.where(x > 0, x, self._by_channel() * np.minimum(x, 0))
 
     def backward(self, dy):
         check_array("dy", dy, self.x.shape, self.x.dtype)
@@ -139,10 +140,14 @@ class CELU(Elementwise):
 
     def value(self, x):
         # eq. activations-elu
-        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0) / self.alpha))
+        return np.where(x > 0, x, self.alpha * np.expm1(self._exponent(x)))
 
     def slope(self, x, y):
-        return np.where(x > 0, 1, np.exp(np.minimum(x, 0) / self.alpha))
+        return np.where(x > 0, 1, np.exp(self._exponent(x)))
+
+    def _exponent(self, x):
+        with np.errstate(over="ignore"):  # to -inf, and the exponential of it is 0
+            return np.minimum(x, 0) / self.alpha
 
 # %% ../book/activations.ipynb #8c63c81c
 class Softplus(Elementwise):

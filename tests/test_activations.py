@@ -289,6 +289,15 @@ def test_a_refused_forward_leaves_the_last_one_valid(layer):
     assert layer.backward(empty).shape == (0, 6)
 
 
+def test_no_warning_from_the_branch_that_is_not_taken():
+    with np.errstate(all="raise", under="ignore"):
+        for layer in (LeakyReLU(0), PReLU(init=0)):
+            assert layer.forward(np.array([np.inf, -2.0])).tolist() == [np.inf, 0]
+        celu = CELU(0.1)
+        assert celu.forward(np.array([-1e38], np.float32)) == np.float32(-0.1)
+        assert celu.backward(np.ones(1, np.float32)) == 0
+
+
 def test_squared_relu_beyond_the_largest_number():
     with np.errstate(all="raise"):
         layer = SquaredReLU()

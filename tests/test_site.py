@@ -255,7 +255,10 @@ def axe(page, rules=None, everything=False):
             path=str(Path(axe_playwright_python.__file__).with_name("axe.min.js")))
     # fonts that come late change what is wide, and the site's script notes it a frame
     # later
-    page.evaluate("() => document.fonts.ready")
+    page.evaluate("() => document.fonts.ready.then(() => new Promise((done) => "
+                  "requestAnimationFrame(() => requestAnimationFrame(done))))")
+    page.wait_for_function("() => { const at = document.documentElement.dataset; "
+                           "return !at.reach || at.reach === at.reached; }")
     options = {"resultTypes": ["violations"], "iframes": False}
     if rules:
         options["runOnly"] = {"type": "rule", "values": rules}

@@ -70,6 +70,7 @@
   let round = 0;
   const reachWide = () => {
     const mine = ++round;  // a later call replaces an earlier one that is still at work
+    document.documentElement.dataset.reach = String(mine);  // at rest when it equals data-reached
     const todo = Object.entries(KIND).flatMap(([kind, where]) => [...document.querySelectorAll(where)].map((e) => [e, kind]));
     const work = (deadline) => {
       while (mine === round && todo.length) {

@@ -255,6 +255,9 @@ def axe(page, rules=None, everything=False):
             path=str(Path(axe_playwright_python.__file__).with_name("axe.min.js")))
     # fonts that come late change what is wide, and the site's script notes it a frame
     # later
+    # cells that are skipped while off the screen are as high as was guessed, and what
+    # follows seems to lie upon them
+    page.add_style_tag(content="div.cell{content-visibility:visible!important}")
     page.evaluate("() => document.fonts.ready.then(() => new Promise((done) => "
                   "requestAnimationFrame(() => requestAnimationFrame(done))))")
     page.wait_for_function("() => { const at = document.documentElement.dataset; "

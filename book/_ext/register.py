@@ -70,7 +70,7 @@ def sections(page, root):
         korean = heading.getnext()
         spans = korean.xpath('./span[@lang="ko"]') if korean is not None else []
         yield {"url": f"{page}#{node.get('id')}", "level": int(heading.tag[1]),
-               "title": words(heading), "node": node,
+               "title": words(heading).replace("’", "'"), "node": node,
                "ko": spans[0].text_content() if spans else ""}
 
 
@@ -339,7 +339,16 @@ def cards(known):
     return {"chapters": [{"id": chapter, "title": known["titles"][chapter],
                           "ko": known["korean"].get(chapter, known["titles"][chapter])}
                          for chapter in known["chapters"] if chapter in present],
-            "questions": asked, "claims": judged}
+            "questions": asked, "claims": judged, "words": exam_words()}
+
+
+def exam_words():
+    """The words of the exam's page by language."""
+    words = load("korean.yml")
+    english = {key: pair[0] for key, pair in words["exam"].items()}
+    korean = {key: pair[1] for key, pair in words["exam"].items()}
+    return {"en": english | {verdict: label(verdict) for verdict in words["verdicts"]},
+            "ko": korean | words["verdicts"]}
 
 
 # the cover shows one claim at work: its slider, then what was measured

@@ -9,58 +9,9 @@
   const SURE = [15, 40, 60, 80, 95];  // percent; one in seven is a guess
   const LETTERS = "abcdefgh";
 
-  const WORDS = {
-    en: {
-      mode: "Mode", minute: "A minute: say the answer, then compare", verdict: "A verdict: does the sentence hold?",
-      interview: "An interview: ten at random in twenty minutes", language: "Language", both: "both", chapters: "Chapters",
-      all: "all", none: "none", count: "Number of cards", which: "Which cards", due: "what is due, then new ones",
-      missed: "only what went wrong", folklore: "folklore only: misleading, wrong or outdated", start: "Start",
-      empty: "No card is left with these choices.", reveal: "Show the answer", left: "left", over: "The time is up.",
-      points: "What a good answer says. Tick what you said.", next: "They ask next", evidence: "the evidence",
-      lecture: "the lecture", again: "Again", hard: "Hard", good: "Good", easy: "Easy", comes: "comes back in",
-      end: "End", judge: "Judge", yourVerdict: "Your verdict", sure: "How sure are you?", right: "Right.",
-      not: "Not so.", its: "The book's verdict", said: "It holds as it is said.", onward: "Next card", done: "The end of this round",
-      repeat: "Repeat", question: "Card", rated: "Rating", ticked: "Points", print: "Print this page", home: "To the choices",
-      kept: "cards seen", dueNow: "due now", calibration: "How well you know what you know",
-      calibrated: "Of what you judged with this certainty, so many were right:", certainty: "certainty", judged: "judged",
-      share: "right", brier: "Brier score (0 is best, 0.25 is a coin)", export: "Save my progress as a file",
-      import: "Read a file of progress", forget: "Forget everything", sureForget: "Forget all progress in this browser?",
-      broken: "What this browser kept of your exam cannot be read", untouched: "Nothing was changed. Save it as a file, or begin anew: the old text stays in this browser under another name.",
-      save: "Save the old text", anew: "Begin anew", full: "Your progress could not be kept: this browser's storage refuses. Save it as a file before you leave.",
-      imported: "Read. Nothing was lost: of two states of a card the later one is kept.", refused: "That file was not read",
-      keys: "Keys: space shows the answer, a to e tick the points, 1 to 4 rate; Escape ends.",
-      keysVerdict: "Keys: 1 to 7 choose a verdict, a to e say how sure, Enter judges and goes on; Escape ends.",
-      holds: "holds", "holds-with-conditions": "holds with conditions", misleading: "misleading", wrong: "wrong",
-      outdated: "outdated", opinion: "opinion", undecided: "undecided", of: "of", guess: "a guess",
-    },
-    ko: {
-      mode: "방식", minute: "1분 답변: 먼저 말해 보고 비교하기", verdict: "판정: 이 말은 맞는가?",
-      interview: "모의 면접: 20분 동안 무작위 열 문제", language: "언어", both: "둘 다", chapters: "장",
-      all: "모두", none: "해제", count: "카드 수", which: "카드 고르기", due: "복습할 카드, 그다음 새 카드",
-      missed: "틀린 카드만", folklore: "속설만: 오해 소지, 틀림, 옛말", start: "시작",
-      empty: "이 조건에 맞는 카드가 없습니다.", reveal: "답 보기", left: "남음", over: "시간이 다 됐습니다.",
-      points: "좋은 답에 들어갈 내용입니다. 말한 것에 표시하세요.", next: "이어지는 질문", evidence: "근거",
-      lecture: "강의", again: "다시", hard: "어려움", good: "좋음", easy: "쉬움", comes: "다음 복습:",
-      end: "끝내기", judge: "판정하기", yourVerdict: "나의 판정", sure: "얼마나 확신하나요?", right: "맞았습니다.",
-      not: "다릅니다.", its: "이 책의 판정", said: "말 그대로 성립한다.", onward: "다음 카드", done: "이번 회차 끝",
-      repeat: "다시 볼 것", question: "카드", rated: "평가", ticked: "말한 항목", print: "이 페이지 인쇄", home: "처음으로",
-      kept: "본 카드", dueNow: "지금 복습할 카드", calibration: "내 확신은 얼마나 정확한가",
-      calibrated: "이만큼 확신한 판정 가운데 맞은 비율:", certainty: "확신", judged: "판정 수",
-      share: "정답률", brier: "브라이어 점수 (0이 가장 좋고 0.25는 동전 던지기)", export: "진도를 파일로 저장",
-      import: "진도 파일 불러오기", forget: "모두 지우기", sureForget: "이 브라우저에 저장된 진도를 모두 지울까요?",
-      broken: "이 브라우저에 저장된 진도를 읽을 수 없습니다", untouched: "아무것도 바꾸지 않았습니다. 파일로 저장하거나 새로 시작하세요. 예전 내용은 다른 이름으로 이 브라우저에 남습니다.",
-      save: "예전 내용 저장", anew: "새로 시작", full: "진도를 저장하지 못했습니다. 브라우저 저장 공간이 막혀 있으니 나가기 전에 파일로 저장하세요.",
-      imported: "불러왔습니다. 같은 카드의 기록이 둘이면 나중 것을 남겼습니다.", refused: "파일을 읽지 않았습니다",
-      keys: "키: 스페이스 답 보기, a–e 항목 표시, 1–4 평가, Esc 끝내기",
-      keysVerdict: "키: 1–7 판정, a–e 확신, Enter 판정하고 넘어가기, Esc 끝내기",
-      holds: "성립", "holds-with-conditions": "조건부 성립", misleading: "오해 소지", wrong: "틀림",
-      outdated: "옛말", opinion: "의견", undecided: "미결", of: "/", guess: "찍기",
-    },
-  };
-
   const place = document.querySelector("#byhand-exam");
   if (!place) return;
-  const { chapters, questions, claims } = window.BYHAND_CARDS;
+  const { chapters, questions, claims, words: WORDS } = window.BYHAND_CARDS;
   const { fsrs, createEmptyCard } = window.FSRS;
   const scheduler = fsrs({ enable_fuzz: false });
 

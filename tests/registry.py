@@ -31,6 +31,7 @@ import byhand.backprop as bp
 import byhand.checks as checks
 import byhand.ensembles as ens
 import byhand.experiments as exp
+import byhand.gpu as gpu
 import byhand.gradient_descent as gd
 import byhand.initialization as init
 import byhand.learning as learn
@@ -1188,6 +1189,101 @@ add(reg.EarlyStopping, inputs=lambda rng, dtype: {
     make=lambda dtype, **s: reg.EarlyStopping(2, **s), twin="PyTorch has none",
     settings={"min_delta": 0.5})
 
+# gpu
+def through(format="bfloat16"):
+    """To a format and back, a gradient, too."""
+    narrow = {"bfloat16": torch.bfloat16, "float16": torch.float16}[format]
+    return lambda x: x.to(narrow).to(x.dtype)
+
+
+def on_devices(rng, dtype):
+    return {"arrays": rng.normal(size=(3, 7)).astype(dtype)}
+
+
+def dense(dtype):
+    r = generator(5)
+    return (bp.Linear(6, 5, rng=r, dtype=dtype), act.Tanh(),
+            bp.Linear(5, 2, rng=r, dtype=dtype))
+
+
+def use_gradient_scaler(scaler, grads):
+    params = {"w": np.ones(3, grads.dtype)}
+    optimizer, scales = opt.SGD(params, lr=0.1), []
+    for grad in grads:
+        scaler.step(optimizer, {"w": grad * grad.dtype.type(scaler.get_scale())})
+        scaler.update()
+        scales.append(scaler.get_scale())
+    return {"w": params["w"], "scales": np.array(scales).astype(grads.dtype)}
+
+
+def their_scaler(ours, inputs, settings):
+    scaler = torch.amp.GradScaler("cpu", **settings)
+    weight = torch.ones(3, dtype=tensor(inputs["grads"]).dtype, requires_grad=True)
+    optimizer, scales = torch.optim.SGD([weight], lr=0.1), []
+    for grad in inputs["grads"]:
+        weight.grad = tensor(grad) * scaler.scale(torch.ones(())).item()
+        scaler.step(optimizer)
+        scaler.update()
+        scales.append(scaler.get_scale())
+    return {"w": array(weight), "scales": np.array(scales)}
+
+
+def use_sharded(sharded, grads):
+    sharded.step([{"w": each} for each in grads])
+    return {"w": sharded.params["w"]}
+
+
+add_function(gpu.linear_intensity, lambda rng, dtype: {
+    "batch": 2, "inputs": 3, "outputs": 4}, lambda batch, inputs, outputs, itemsize=4:
+    48 / (26 * itemsize), {"itemsize": 2})
+add_function(gpu.roofline, lambda rng, dtype: {
+    "intensity": rng.uniform(0.1, 9, size=5).astype(dtype), "peak": 8.0,
+    "bandwidth": 2.0}, lambda intensity, peak, bandwidth:
+    array(torch.clamp(2 * tensor(intensity), max=8.0)))
+add_function(gpu.rounded, lambda rng, dtype: {
+    "x": rng.normal(size=(4, 6)).astype(np.float32).astype(dtype)},
+    lambda x, format="bfloat16": array(through(format)(tensor(x))),
+    {"format": "float16"})
+add_layer(gpu.Rounded, through, inputs=normal_array(4, 6),
+          settings={"format": "float16"})
+add(gpu.GradScaler, inputs=lambda rng, dtype: {
+    "grads": rng.normal(size=(5, 3)).astype(dtype)}, use=use_gradient_scaler,
+    kind="model", twin=their_scaler, make=lambda dtype, **s: gpu.GradScaler(**s),
+    settings={"init_scale": 8.0, "growth_interval": 2,
+              "growth_factor": After(4.0, growth_interval=2),
+              "backoff_factor": Idle("no gradient of these overflows: the chapter's "
+                                     "tests let one")})
+add_function(gpu.memory, lambda rng, dtype: {
+    "layers": [("linear", 3), ("relu",), ("linear", 2)], "shape": (4,), "batch": 5},
+    lambda layers, shape, batch, states=2, itemsize=4: {
+        "parameters": 23 * itemsize, "gradients": 23 * itemsize,
+        "optimizer": 23 * states * itemsize, "batch": 20 * itemsize,
+        "activations": 5 * (9 * itemsize + 8) + itemsize},
+    {"states": 1, "itemsize": 8})
+add_layer(gpu.Checkpoint, lambda: torch.nn.Sequential(
+    torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)),
+    inputs=normal_array(4, 6), make=lambda dtype: gpu.Checkpoint(*dense(dtype)))
+add_function(gpu.reduce_scatter, on_devices, lambda arrays: np.append(
+    arrays.sum(axis=0), [0, 0]).reshape(3, 3), use=lambda f, **a: f(**a)[0])
+add_function(gpu.all_gather, lambda rng, dtype: {
+    "parts": rng.normal(size=(3, 2)).astype(dtype)},
+    lambda parts: np.tile(parts.ravel(), (3, 1)), use=lambda f, **a: f(**a)[0])
+add_function(gpu.ring_all_reduce, on_devices, lambda arrays: np.tile(
+    arrays.sum(axis=0), (3, 1)), use=lambda f, **a: f(**a)[0])
+add_function(gpu.zero_memory, lambda rng, dtype: {
+    "parameters": 10, "devices": 4, "stage": 2}, lambda parameters, devices, stage:
+    2 * 10 + 14 * 10 / 4)
+add(gpu.Sharded, inputs=lambda rng, dtype: {
+    "grads": rng.normal(size=(3, 2, 2)).astype(dtype)}, use=use_sharded, kind="model",
+    make=lambda dtype: gpu.Sharded({"w": np.ones((2, 2), dtype)}, lambda params:
+                                   opt.SGD(params, lr=0.5), 3),
+    twin=lambda sharded, inputs, settings: {
+        "w": 1 - 0.5 * inputs["grads"].mean(axis=0, dtype=inputs["grads"].dtype)})
+add_function(gpu.pipeline, lambda rng, dtype: {"devices": 3, "parts": 4},
+             lambda devices, parts, backward=2, schedule="gpipe": {
+                 "length": 6.0 * (1 + backward), "idle": 2 / 6},
+             {"backward": 3, "schedule": "1f1b"})
+
 # transfer learning
 add_function(tl.parts, lambda rng, dtype: {"params": {
     "1.weight": np.ones(2, dtype), "10.weight": np.zeros(2, dtype)}},
@@ -1398,7 +1494,7 @@ add_function(checks.relative_error, lambda rng, dtype: {
     / np.abs(theirs.astype(float)).max())
 
 MODULES = {module.__name__.removeprefix("byhand."): module for module in (
-    act, bp, checks, ens, exp, gd, init, learn, losses, norm, opt, perc, reg, tl)}
+    act, bp, checks, ens, exp, gd, gpu, init, learn, losses, norm, opt, perc, reg, tl)}
 
 EXEMPT |= {
     "activations.SELU_ALPHA": "a number: SELU is held to PyTorch's",
@@ -1421,6 +1517,11 @@ EXEMPT |= {
     "ensembles.Doubt": "a tuple of arrays, of `doubt`",
     "experiments.Paired": "what `paired` returns",
     "experiments.Claim": "what `claim` shows",
+    "gpu.FORMATS": "numbers of bits, which `rounded` is held to PyTorch with",
+    "gpu.Pipeline": "a tuple, of `pipeline`",
+    "gpu.speed_record": "reads a file: tests/test_gpu.py",
+    "gpu.kept_bytes": "counts bytes, of other dtypes others: tests/test_gpu.py",
+    "gpu.first_nonfinite": "names a layer: tests/test_gpu.py",
 }
 # The instruments are tested for what fools them in files of their own
 EXEMPT |= {f"checks.{name}": "tests/test_checks.py" for name in (

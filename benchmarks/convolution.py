@@ -4,15 +4,11 @@ a training step of conv 30@5x5 - ReLU - pool - 100 - 10, batch 100.
     python benchmarks/convolution.py [threads]
 """
 
-import os
 import sys
 
 threads = sys.argv[1] if len(sys.argv) > 1 else "1"
 
 from side_by_side import compare  # first: it sets the number of threads
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = threads  # before NumPy is asked for its first product
 
 import numpy as np
 import torch

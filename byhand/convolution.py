@@ -4,7 +4,7 @@
 __all__ = ['output_size', 'unfold', 'fold', 'Conv2d', 'ConvTranspose2d', 'MaxPool2d', 'AvgPool2d', 'AdaptiveAvgPool2d', 'Flatten',
            'Residual', 'receptive_field']
 
-# %% ../book/convolution.ipynb #415170e8
+# %% ../book/convolution.ipynb #15d64b71
 import math
 import operator
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from .backprop import Layer, Sequential, check_array
 
-# %% ../book/convolution.ipynb #52921b35
+# %% ../book/convolution.ipynb #a33b0416
 def output_size(size, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=False):
     """How many windows fit along one axis of `size` entries (equation
     convolution-size).
@@ -35,7 +35,7 @@ def output_size(size, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=Fa
     n = -(-room // stride) + 1
     return n - 1 if (n - 1) * stride >= size + before else n
 
-# %% ../book/convolution.ipynb #1c473575
+# %% ../book/convolution.ipynb #3e3e1fe8
 def _pair(name, value, low):
     """One integer of at least `low`, or two of them, as a pair."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
@@ -95,7 +95,7 @@ def _overlap(size, n, shift, stride):
             slice(start, start + (count - 1) * stride + 1, stride) if count
             else slice(0, 0))
 
-# %% ../book/convolution.ipynb #67267edf
+# %% ../book/convolution.ipynb #e90ac427
 def _unfold(x, windows):
     """The columns of x, (N, C, kh, kw, OH, OW)."""
     columns = np.zeros((*x.shape[:2], *windows.kernel_size,
@@ -112,7 +112,7 @@ def _fold(columns, shape, windows):
         x[inputs] += columns[:, :, i, j][outputs]
     return x
 
-# %% ../book/convolution.ipynb #67c41e45
+# %% ../book/convolution.ipynb #612db534
 def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     """im2col: the windows of x (N, C, H, W) as columns (N, C * kh * kw, OH * OW), with
     zeros where a window leaves the input, as torch.nn.functional.unfold.
@@ -145,7 +145,7 @@ def fold(columns, output_size, kernel_size, dilation=1, padding=0, stride=1):
     return _fold(columns.reshape(n, rows // math.prod(kernel), *kernel, *places), shape,
                  windows)
 
-# %% ../book/convolution.ipynb #b468ecba
+# %% ../book/convolution.ipynb #f75f73fa
 class _Kernel(Layer):
     """What both convolutions share: the weight and the bias, and products with columns.
 
@@ -194,7 +194,7 @@ class _Kernel(Layer):
         if "bias" in self.params:
             self.grads["bias"] = dy.sum(axis=(0, 2, 3))  # eq. convolution-db
 
-
+# %% ../book/convolution.ipynb #fcde72f9
 def _channels(in_channels, out_channels, groups):
     """Both numbers, or a ValueError unless they and groups are positive and fit."""
     channels = operator.index(in_channels), operator.index(out_channels)
@@ -204,7 +204,7 @@ def _channels(in_channels, out_channels, groups):
                          f"groups, got {channels} and {groups}")
     return channels
 
-# %% ../book/convolution.ipynb #9f6f7abf
+# %% ../book/convolution.ipynb #d124f184
 class Conv2d(_Kernel):
     """Cross-correlation of x (N, in_channels, H, W) with out_channels kernels, to y (N,
     out_channels, OH, OW); OH and OW are those of output_size.
@@ -252,7 +252,7 @@ class Conv2d(_Kernel):
         self.fill(dmatrix, dy)  # eq. convolution-dw
         return dx
 
-# %% ../book/convolution.ipynb #1d563ed7
+# %% ../book/convolution.ipynb #0d603ed4
 class ConvTranspose2d(_Kernel):
     """The transpose of a Conv2d from out_channels to in_channels: x (N, in_channels, H,
     W) to y (N, out_channels, OH, OW), with OH = (H - 1) stride - 2 padding + dilation
@@ -271,20 +271,20 @@ class ConvTranspose2d(_Kernel):
         if isinstance(padding, str):
             raise ValueError(f"padding must be one integer or two, got {padding!r}")
         windows = _Windows(kernel_size, stride, padding, dilation)
-        self_padding = _pair("output_padding", output_padding, 0)
-        if any(n >= s for n, s in zip(self_padding, windows.stride)):
+        extra = _pair("output_padding", output_padding, 0)
+        if any(n >= s for n, s in zip(extra, windows.stride)):
             raise ValueError("output_padding must be smaller than stride, got "
                              f"{output_padding} and {stride}")
         channels = _channels(in_channels, out_channels, groups)
         shape = (channels[0], channels[1] // groups, *windows.kernel_size)
         super().__init__(channels, shape, groups, bias, windows, rng, dtype)
-        self.output_padding = self_padding
+        self.output_padding = extra
 
     def forward(self, x):
         weight, matrix = self.params["weight"], self.matrix()
         check_array("x", x, (None, self.channels[0], None, None), weight.dtype)
-        size = tuple((n - 1) * s - sum(p) + d * (k - 1) + extra + 1  # its output_size
-                     for (n, k, s, p, d), extra in zip(
+        size = tuple((n - 1) * s - sum(p) + d * (k - 1) + more + 1  # its output_size
+                     for (n, k, s, p, d), more in zip(
                          self.windows.axes(x.shape[2:]), self.output_padding))
         if min(*x.shape[2:], *size) < 1:
             raise ValueError(f"maps {x.shape[2:]} would become {size}")
@@ -309,7 +309,7 @@ class ConvTranspose2d(_Kernel):
         self.fill(dmatrix, dy)
         return dx
 
-# %% ../book/convolution.ipynb #fa65d227
+# %% ../book/convolution.ipynb #2157df11
 class _Pool(Layer):
     """What pooling over windows shares."""
 
@@ -323,7 +323,7 @@ class _Pool(Layer):
             raise ValueError("padding must be at most half of kernel_size, got "
                              f"{padding} and {kernel_size}")
 
-
+# %% ../book/convolution.ipynb #d599f29e
 class MaxPool2d(_Pool):
     """The largest entry of each window: x (N, C, H, W) to y (N, C, OH, OW).
 
@@ -368,7 +368,7 @@ class MaxPool2d(_Pool):
             dx[inputs] += np.where(won, dy[outputs], 0)  # eq. convolution-dmax
         return dx
 
-# %% ../book/convolution.ipynb #38d90ff5
+# %% ../book/convolution.ipynb #d9cc3859
 class AvgPool2d(_Pool):
     """The mean of each window: x (N, C, H, W) to y (N, C, OH, OW).
 
@@ -415,7 +415,7 @@ class AvgPool2d(_Pool):
             dx[inputs] += share[outputs]  # eq. convolution-daverage
         return dx
 
-
+# %% ../book/convolution.ipynb #5a012f30
 class AdaptiveAvgPool2d(Layer):
     """Means over windows that give y (N, C, *output_size), whatever the size of x (N,
     C, H, W); output_size 1 is global average pooling.
@@ -461,7 +461,7 @@ class AdaptiveAvgPool2d(Layer):
                 ..., None, None]
         return dx
 
-# %% ../book/convolution.ipynb #4e163983
+# %% ../book/convolution.ipynb #340f1dd3
 class Flatten(Layer):
     """The axes from start_dim to end_dim of x as one: (N, C, H, W) to (N, C * H * W).
 
@@ -489,7 +489,7 @@ class Flatten(Layer):
         check_array("dy", dy, self.y_shape, self.dtype)
         return dy.reshape(self.shape)
 
-# %% ../book/convolution.ipynb #cd507de6
+# %% ../book/convolution.ipynb #86bfe457
 class Residual(Layer):
     """y = body(x) + shortcut(x); without a shortcut, y = body(x) + x.
 
@@ -515,7 +515,7 @@ class Residual(Layer):
         dx = self.body.backward(dy)
         return dx + (self.shortcut.backward(dy) if self.shortcut else dy)
 
-# %% ../book/convolution.ipynb #72eb0a9c
+# %% ../book/convolution.ipynb #8aa92a33
 def receptive_field(layers):
     """What one output entry of a row of layers sees: (size, stride, start), each a pair
     for rows and columns, in pixels of the input.

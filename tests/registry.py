@@ -29,6 +29,7 @@ import torch.nn.functional as F
 import byhand.activations as act
 import byhand.backprop as bp
 import byhand.checks as checks
+import byhand.convolution as conv
 import byhand.ensembles as ens
 import byhand.experiments as exp
 import byhand.gradient_descent as gd
@@ -276,6 +277,34 @@ class Flat(torch.nn.Module):
 
     def forward(self, x):
         return self.inner(x.flatten(1)).reshape(x.shape)
+
+
+images = normal_array(2, 4, 6, 7)
+add_layer(conv.Conv2d, lambda **s: torch.nn.Conv2d(4, 6, 3, **s), inputs=images,
+          make=seeded_dtype(conv.Conv2d, 4, 6, 3),
+          settings={"stride": 2, "padding": 1, "dilation": 2, "groups": 2,
+                    "bias": False})
+add_layer(conv.ConvTranspose2d, lambda **s: torch.nn.ConvTranspose2d(4, 6, 3, **s),
+          inputs=images, make=seeded_dtype(conv.ConvTranspose2d, 4, 6, 3),
+          settings={"stride": 2, "padding": 1, "dilation": 2, "groups": 2,
+                    "bias": False, "output_padding": After((0, 1), stride=2)})
+add_layer(conv.MaxPool2d, lambda **s: torch.nn.MaxPool2d(3, **s), inputs=images,
+          make=lambda dtype, **s: conv.MaxPool2d(3, **s),
+          settings={"stride": 1, "padding": 1, "dilation": 2,
+                    "ceil_mode": After(True, stride=2)})
+add_layer(conv.AvgPool2d, lambda **s: torch.nn.AvgPool2d(3, **s), inputs=images,
+          make=lambda dtype, **s: conv.AvgPool2d(3, **s),
+          settings={"stride": 1, "padding": 1, "ceil_mode": After(True, stride=2),
+                    "count_include_pad": After(False, padding=1),
+                    "divisor_override": 2})
+add_layer(conv.AdaptiveAvgPool2d, lambda: torch.nn.AdaptiveAvgPool2d((4, 3)),
+          inputs=images, make=lambda dtype: conv.AdaptiveAvgPool2d((4, 3)))
+add_layer(conv.Flatten, torch.nn.Flatten, inputs=images,
+          settings={"start_dim": 2, "end_dim": 2})
+add_layer(conv.Residual, "PyTorch has none; the lecture holds it to one written there",
+          inputs=images, make=lambda dtype, **s: conv.Residual(
+              conv.Conv2d(4, 4, 1, rng=generator(5), dtype=dtype), **s),
+          settings={"shortcut": conv.MaxPool2d(3, stride=1, padding=1)})
 
 
 # --- losses ---------------------------------------------------------------------------
@@ -1386,6 +1415,18 @@ def fitted(model, x, y, x_test):
     return model.fit(x, y).predict(x_test)
 
 
+# convolution
+add_function(conv.unfold, normal_array(2, 4, 6, 7), lambda x, **s: array(F.unfold(
+    tensor(x), 3, **s)), {"stride": 2, "padding": 1, "dilation": 2},
+    use=lambda f, x: f(x=x, kernel_size=3))
+add_function(conv.fold, lambda rng, dtype: {
+    "columns": rng.normal(size=(2, 36, 20)).astype(dtype)},
+    lambda columns, **s: array(F.fold(tensor(columns), (6, 7), 3, **s)),
+    {"stride": Idle("another number of columns"),
+     "padding": Idle("another number of columns"),
+     "dilation": Idle("another number of columns")},
+    use=lambda f, columns: f(columns=columns, output_size=(6, 7), kernel_size=3))
+
 # checks
 add_function(checks.numerical_gradient, lambda rng, dtype: {
     "f": lambda x: float((x.astype(float)**2).sum()),
@@ -1398,7 +1439,7 @@ add_function(checks.relative_error, lambda rng, dtype: {
     / np.abs(theirs.astype(float)).max())
 
 MODULES = {module.__name__.removeprefix("byhand."): module for module in (
-    act, bp, checks, ens, exp, gd, init, learn, losses, norm, opt, perc, reg, tl)}
+    act, bp, checks, conv, ens, exp, gd, init, learn, losses, norm, opt, perc, reg, tl)}
 
 EXEMPT |= {
     "activations.SELU_ALPHA": "a number: SELU is held to PyTorch's",
@@ -1412,6 +1453,8 @@ EXEMPT |= {
     "normalization.Normalization": "a base class: its subclasses stand here",
     "normalization.BatchStatistics": "a base class: its subclasses stand here",
     "normalization.RunningNormalization": "a base class: its subclasses stand here",
+    "convolution.output_size": "of whole numbers: held to PyTorch's in its own tests",
+    "convolution.receptive_field": "of layers: held to gradients in its own tests",
     "optimizers.Optimizer": "a base class: its subclasses stand here",
     "optimizers.LRScheduler": "a base class: its subclasses stand here",
     "gradient_descent.Trial": "a tuple of numbers",

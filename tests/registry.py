@@ -1535,8 +1535,8 @@ add_function(checks.relative_error, lambda rng, dtype: {
     / np.abs(theirs.astype(float)).max())
 
 MODULES = {module.__name__.removeprefix("byhand."): module for module in (
-    act, bp, checks, ens, exp, gd, gpu, init, learn, losses, norm, opt, perc, reg, tl)}
-    act, bp, checks, conv, ens, exp, gd, init, learn, losses, norm, opt, perc, reg, tl)}
+    act, bp, checks, conv, ens, exp, gd, gpu, init, learn, losses, norm, opt, perc, reg,
+    tl)}
 
 EXEMPT |= {
     "activations.SELU_ALPHA": "a number: SELU is held to PyTorch's",

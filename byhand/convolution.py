@@ -44,7 +44,7 @@ def _pair(name, value, low):
                          f"{value!r}")
     return tuple(map(operator.index, values))
 
-
+# %% ../book/convolution.ipynb #1724ca6e
 class _Windows:
     """Where the windows of a kernel lie: kernel_size, stride and dilation are pairs,
     for rows and columns; padding is ((top, bottom), (left, right)).
@@ -83,7 +83,7 @@ class _Windows:
             for j, (columns_out, columns_in) in enumerate(columns):
                 yield i, j, (..., rows_out, columns_out), (..., rows_in, columns_in)
 
-
+# %% ../book/convolution.ipynb #189bc9ba
 def _overlap(size, n, shift, stride):
     """Output o, of n, looks at input o * stride + shift: the slice of those o for which
     that lies in the input, and the slice of these inputs.
@@ -297,17 +297,21 @@ class ConvTranspose2d(_Kernel):
         self.x, self.y_shape = x, y.shape
         return self.biased(y)
 
-    def backward(self, dy, *, input_grad=True):
-        x, matrix = self.x, self.matrix()
-        check_array("dy", dy, self.y_shape, matrix.dtype)
-        dx, dmatrix = np.empty(x.shape, x.dtype) if input_grad else None, 0 * matrix
-        for part in self.parts(len(x), x.shape[2:]):
-            columns = self.rows(_unfold(dy[part], self.windows))
-            dmatrix += (self.rows(x[part]) @ columns.swapaxes(-1, -2)).sum(axis=0)
-            if input_grad:
-                dx[part] = (matrix @ columns).reshape(dx[part].shape)
-        self.fill(dmatrix, dy)
-        return dx
+# %% ../book/convolution.ipynb #7637cfad
+def _transposed_backward(self, dy, *, input_grad=True):
+    x, matrix = self.x, self.matrix()
+    check_array("dy", dy, self.y_shape, matrix.dtype)
+    dx, dmatrix = np.empty(x.shape, x.dtype) if input_grad else None, 0 * matrix
+    for part in self.parts(len(x), x.shape[2:]):
+        columns = self.rows(_unfold(dy[part], self.windows))
+        dmatrix += (self.rows(x[part]) @ columns.swapaxes(-1, -2)).sum(axis=0)
+        if input_grad:
+            dx[part] = (matrix @ columns).reshape(dx[part].shape)
+    self.fill(dmatrix, dy)
+    return dx
+
+
+ConvTranspose2d.backward = _transposed_backward
 
 # %% ../book/convolution.ipynb #2157df11
 class _Pool(Layer):

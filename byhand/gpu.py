@@ -466,9 +466,14 @@ def pipeline(devices, parts, backward=2, schedule="gpipe"):
 # %% ../book/gpu.ipynb #3a817e2e
 def first_nonfinite(model, x):
     """The name of the first layer, in the order they run, whose output for x has an
-    entry that is NaN or infinite, or None. Layers that hold layers are not asked.
+    entry that is NaN or infinite, or None. Layers that hold layers are not asked;
+    buffers and random numbers are afterwards what they were.
     """
-    found = []
+    found, buffers = [], copy.deepcopy(dict(model.buffers))
+    states = [(value, value.bit_generator.state)
+              for layer in model.named_layers().values()
+              for value in vars(layer).values()
+              if isinstance(value, np.random.Generator)]
     layers = {name: layer for name, layer in model.named_layers().items()
               if not layer.named_children()}
     try:
@@ -484,4 +489,8 @@ def first_nonfinite(model, x):
     finally:
         for layer in layers.values():
             vars(layer).pop("forward", None)
+        for name, value in buffers.items():
+            model.buffers[name] = value
+        for rng, state in states:
+            rng.bit_generator.state = state
     return found[0] if found else None

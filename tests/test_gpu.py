@@ -237,3 +237,16 @@ def test_the_first_layer_with_nan_is_named():
     with pytest.raises(ValueError, match="shape"):
         by.first_nonfinite(model, np.ones((2, 4)))
     assert "forward" not in vars(model.layers[0])
+
+
+def test_asking_for_nan_leaves_the_model_as_it_was():
+    r = generator()
+    model = bp.Sequential(bp.Linear(4, 4, rng=r), BatchNorm1d(4), Dropout(0.5, rng=r))
+    model.forward(r.normal(size=(6, 4)))
+    before = {name: np.copy(value) for name, value in model.buffers.items()}
+    state, x = r.bit_generator.state, np.ones((6, 4))
+    x[2, 1] = np.nan
+    assert before and by.first_nonfinite(model, x) == "0"
+    for name, value in model.buffers.items():
+        np.testing.assert_array_equal(value, before[name])
+    assert r.bit_generator.state == state

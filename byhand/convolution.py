@@ -10,7 +10,8 @@ import operator
 
 import numpy as np
 
-from .backprop import Layer, Sequential, check_array
+from .backprop import Layer, Sequential, _backward, check_array
+from .normalization import BatchNorm2d, Normalization
 
 # %% ../book/convolution.ipynb #a33b0416
 def output_size(size, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=False):
@@ -19,21 +20,25 @@ def output_size(size, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=Fa
 
     padding is a number, added on both sides, or two numbers (before, after). ceil_mode,
     for pooling, allows a last window that sticks out, if it begins within the input or
-    the padding before it. Raises ValueError unless at least one window fits.
+    the padding before it. Raises ValueError unless there is a window, TypeError for
+    what is no integer.
     """
-    before, after = padding if isinstance(padding, tuple) else (padding, padding)
+    size, kernel_size, stride, dilation = map(operator.index, (
+        size, kernel_size, stride, dilation))
+    before, after = map(operator.index, padding if isinstance(padding, (tuple, list))
+                        else (padding, padding))
     if min(before, after) < 0 or min(kernel_size, stride, dilation) < 1:
         raise ValueError("padding must be at least 0, and kernel_size, stride and "
                          "dilation at least 1, got "
                          f"{padding}, {kernel_size}, {stride}, {dilation}")
     room = size + before + after - dilation * (kernel_size - 1) - 1
-    if size < 1 or room < 0:
+    n = (-(-room // stride) if ceil_mode else room // stride) + 1
+    if size < 1 or n < 1:
         raise ValueError(f"no window of {kernel_size} entries fits into {size}, with "
                          f"the padding {before} + {after} and the dilation {dilation}")
-    if not ceil_mode:
-        return room // stride + 1  # eq. convolution-size
-    n = -(-room // stride) + 1
-    return n - 1 if (n - 1) * stride >= size + before else n
+    if ceil_mode and (n - 1) * stride >= size + before:
+        return n - 1
+    return n  # eq. convolution-size
 
 # %% ../book/convolution.ipynb #3e3e1fe8
 def _pair(name, value, low):
@@ -149,7 +154,8 @@ def fold(columns, output_size, kernel_size, dilation=1, padding=0, stride=1):
 class _Kernel(Layer):
     """What both convolutions share: the weight and the bias, and products with columns.
 
-    Of the columns only some examples' exist at a time, 2^18 numbers or one example's.
+    Columns are made for some examples at a time, 2^18 numbers or one example's; the
+    backward pass holds two or three such blocks.
     """
 
     def __init__(self, channels, shape, groups, bias, windows, rng, dtype):
@@ -174,6 +180,12 @@ class _Kernel(Layer):
         n, places = len(maps), maps.shape[-2] * maps.shape[-1]
         return maps.reshape(n, self.groups, math.prod(maps.shape[1:-2]) // self.groups,
                             places)
+
+    @staticmethod
+    def products(a, b):
+        """The sum over examples of a b^T, for each group, as one product."""
+        a, b = (np.moveaxis(m, 0, 2).reshape(*m.shape[1:3], -1) for m in (a, b))
+        return a @ b.swapaxes(-1, -2)
 
     def parts(self, n, places):
         """Slices of n examples that are unfolded at a time, with windows at `places`
@@ -244,7 +256,7 @@ class Conv2d(_Kernel):
         for part in self.parts(len(x), dy.shape[2:]):
             rows = self.rows(dy[part])
             columns = self.rows(_unfold(x[part], self.windows))
-            dmatrix += (rows @ columns.swapaxes(-1, -2)).sum(axis=0)
+            dmatrix += self.products(rows, columns)
             if input_grad:  # eq. convolution-dx
                 dcolumns = (matrix.swapaxes(-1, -2) @ rows).reshape(
                     len(rows), *kernel, *dy.shape[2:])
@@ -304,7 +316,7 @@ def _transposed_backward(self, dy, *, input_grad=True):
     dx, dmatrix = np.empty(x.shape, x.dtype) if input_grad else None, 0 * matrix
     for part in self.parts(len(x), x.shape[2:]):
         columns = self.rows(_unfold(dy[part], self.windows))
-        dmatrix += (self.rows(x[part]) @ columns.swapaxes(-1, -2)).sum(axis=0)
+        dmatrix += self.products(self.rows(x[part]), columns)
         if input_grad:
             dx[part] = (matrix @ columns).reshape(dx[part].shape)
     self.fill(dmatrix, dy)
@@ -498,36 +510,45 @@ class Residual(Layer):
     """y = body(x) + shortcut(x); without a shortcut, y = body(x) + x.
 
     body and shortcut are layers, whose outputs must have one shape; for a body that
-    changes the shape the shortcut may be a Conv2d of 1 x 1. Raises TypeError for what
-    is no layer, ValueError for shapes that differ (He et al., 2016, equation 1).
+    changes the shape the shortcut may be a Conv2d of 1 x 1. backward(dy,
+    input_grad=False) returns None, and leaves out dx where the layers can. Raises
+    TypeError for what is no layer, ValueError for shapes that differ; backward is then
+    refused until a forward pass succeeds (He et al., 2016, equations 1 and 2).
     """
 
     def __init__(self, body, shortcut=None):
         super().__init__()
         if not isinstance(body, Layer) or not isinstance(shortcut, Layer | None):
             raise TypeError("body must be a layer, and shortcut a layer or None")
-        self.body, self.shortcut = body, shortcut
+        self.body, self.shortcut, self.whole = body, shortcut, False
 
     def forward(self, x):
+        self.whole = False
         y = self.body.forward(x)
         skipped = self.shortcut.forward(x) if self.shortcut else x
         if y.shape != skipped.shape:
             raise ValueError(f"the body gives {y.shape}, the shortcut {skipped.shape}")
+        self.whole = True
         return y + skipped  # eq. convolution-residual
 
-    def backward(self, dy):
-        dx = self.body.backward(dy)
-        return dx + (self.shortcut.backward(dy) if self.shortcut else dy)
+    def backward(self, dy, *, input_grad=True):
+        if not self.whole:
+            raise RuntimeError("the last forward pass failed halfway: call it again")
+        dx = _backward(self.body, dy, input_grad)
+        skipped = _backward(self.shortcut, dy, input_grad) if self.shortcut else dy
+        return dx + skipped if input_grad else None
 
 # %% ../book/convolution.ipynb #8aa92a33
 def receptive_field(layers):
     """What one output entry of a row of layers sees: (size, stride, start), each a pair
     for rows and columns, in pixels of the input.
 
-    Output (i, j) depends on the rows from start + i * stride on, `size` of them, and on
-    the columns likewise; start is negative where padding is seen. layers: convolutions
-    and pooling over windows; elementwise layers change nothing. Raises TypeError for a
-    layer that has no such windows, such as Flatten and Linear.
+    Output (i, j) reaches from row start + i * stride over `size` rows, not all of which
+    need count (dilation leaves some out), and over the columns likewise; start is
+    negative where padding is seen. layers: convolutions and pooling over windows;
+    elementwise layers change nothing, nor BatchNorm2d, whose statistics count as given.
+    Raises TypeError for a layer that has no such windows, such as Flatten, Linear and
+    the other normalizations.
     """
     size, stride, start = [1, 1], [1, 1], [0, 0]
     for layer in layers.layers if isinstance(layers, Sequential) else layers:
@@ -540,6 +561,7 @@ def receptive_field(layers):
                 stride[axis] *= windows.stride[axis]
         elif (not isinstance(layer, Layer) or layer.named_children()
               or any(p.ndim > 1 for p in layer.params.values())
-              or isinstance(layer, (AdaptiveAvgPool2d, Flatten))):
+              or isinstance(layer, (AdaptiveAvgPool2d, Flatten))
+              or isinstance(layer, Normalization) and type(layer) is not BatchNorm2d):
             raise TypeError(f"{type(layer).__name__} has no windows of one size")
     return tuple(size), tuple(stride), tuple(start)

@@ -14,6 +14,7 @@ from byhand import convolution as by
 from byhand.backprop import Linear, ReLU, Sequential, train
 from byhand.checks import check_layer, relative_error
 from byhand.losses import CrossEntropyLoss
+from byhand.normalization import BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm
 
 quick = settings(max_examples=12)
 SMALL = st.integers(1, 3)
@@ -81,6 +82,22 @@ def test_pools(kernel, stride, padded, ceil, include, divisor, dilation, size):
                 numerical=False)
 
 
+@pytest.mark.parametrize("kind", ["MaxPool2d", "AvgPool2d"])
+@pytest.mark.parametrize("kernel, stride", [(2, 2), (3, 2), (2, 1), (4, 3)])
+def test_ceil_mode_on_maps_smaller_than_the_window(kind, kernel, stride):
+    ours = getattr(by, kind)(kernel, stride, ceil_mode=True)
+    theirs = getattr(torch.nn, kind)(kernel, stride, ceil_mode=True)
+    for size in (1, 2, 3):
+        x = draw(size, 2, 1, size, size)
+        try:
+            theirs(torch.tensor(x))
+        except RuntimeError:
+            with pytest.raises(ValueError, match="window"):
+                ours.forward(x)
+        else:
+            check_layer(ours, theirs, x, device="cpu", numerical=False)
+
+
 def test_max_of_infinities_and_nan():
     x = draw(0, 2, 2, 5, 5)
     x[0, 0, :2] = -np.inf
@@ -144,6 +161,21 @@ def test_residual():
         by.Residual("body")
 
 
+def test_residual_after_a_refused_pass_and_without_dx():
+    layer = by.Residual(by.Conv2d(2, 2, 3, rng=rng()), by.Conv2d(2, 2, 1, rng=rng()))
+    x = draw(0, 2, 2, 4, 4)
+    with pytest.raises(ValueError, match="shortcut"):
+        layer.forward(x)
+    with pytest.raises(RuntimeError, match="halfway"):
+        layer.backward(draw(1, 2, 2, 2, 2))
+    layer = by.Residual(by.Conv2d(2, 2, 3, padding=1, rng=rng()))
+    dy = layer.forward(x)
+    assert layer.backward(dy).shape == x.shape
+    kept = dict(layer.grads)
+    assert layer.backward(dy, input_grad=False) is None
+    assert all(np.array_equal(kept[name], layer.grads[name]) for name in kept)
+
+
 def test_receptive_field_is_where_the_gradient_is():
     layers = [by.Conv2d(1, 2, 3, padding=1, rng=rng()), ReLU(), by.AvgPool2d(2),
               by.Conv2d(2, 2, (3, 2), dilation=2, rng=rng()), by.AvgPool2d(3, stride=1)]
@@ -159,7 +191,9 @@ def test_receptive_field_is_where_the_gradient_is():
             assert seen[axis].min() >= max(first, 0)
             assert seen[axis].max() == first + size[axis] - 1
     assert by.receptive_field(Sequential(*layers)) == (size, stride, start)
-    for layer in (by.Flatten(), Linear(2, 2, rng=rng()), by.AdaptiveAvgPool2d(1), "no"):
+    assert by.receptive_field([*layers, BatchNorm2d(2)]) == (size, stride, start)
+    for layer in (by.Flatten(), Linear(2, 2, rng=rng()), by.AdaptiveAvgPool2d(1), "no",
+                  GroupNorm(1, 2), LayerNorm(6), InstanceNorm2d(2)):
         with pytest.raises(TypeError, match="windows"):
             by.receptive_field([layer])
 
@@ -175,6 +209,18 @@ def test_the_columns_take_bounded_memory():
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 2 * y.nbytes + x.nbytes + 8 * 2**20
+
+
+@pytest.mark.parametrize("layer", [by.Conv2d, by.ConvTranspose2d])
+def test_backward_holds_no_weight_for_each_example(layer):
+    """512 x 512 numbers for each of 64 examples would take 134 MB."""
+    layer, x = layer(512, 512, 1, rng=rng()), draw(0, 64, 512, 1, 1)
+    dy = layer.forward(x)
+    tracemalloc.start()
+    layer.backward(dy)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20 * 2**20
 
 
 def test_the_first_layer_can_leave_out_dx():
@@ -232,5 +278,8 @@ def test_bad_types():
         by.Conv2d(1, 1, 3, rng=rng(), dtype=np.float16)
     with pytest.raises(TypeError):
         by.Conv2d(1, 1, 3.0, rng=rng())
+    with pytest.raises(TypeError, match="integer"):
+        by.output_size(5, 2, 1.5)
+    assert by.output_size(5, 3, padding=[1, 1]) == 5
     with pytest.raises(TypeError, match="float64"):
         by.Conv2d(1, 1, 3, rng=rng()).forward(np.ones((1, 1, 5, 5), np.float32))

@@ -64,7 +64,8 @@ def test_transposed_conv(kernel, stride, padding, dilation, groups, n_in, n_out,
 
 
 @quick
-@given(st.tuples(st.integers(2, 4), st.integers(2, 4)), st.sampled_from([None, 1, 2, 3]),
+@given(st.tuples(st.integers(2, 4), st.integers(2, 4)),
+       st.sampled_from([None, 1, 2, 3]),
        st.booleans(), st.booleans(), st.booleans(), st.sampled_from([None, 3]),
        st.sampled_from([1, 2]), st.integers(5, 9))
 def test_pools(kernel, stride, padded, ceil, include, divisor, dilation, size):

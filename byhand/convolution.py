@@ -150,6 +150,12 @@ def fold(columns, output_size, kernel_size, dilation=1, padding=0, stride=1):
     return _fold(columns.reshape(n, rows // math.prod(kernel), *kernel, *places), shape,
                  windows)
 
+# %% ../book/convolution.ipynb #c41d7e02
+def _products(a, b):
+    """The sum over examples of a b^T, for each group, as one product."""
+    a, b = (np.moveaxis(m, 0, 2).reshape(*m.shape[1:3], -1) for m in (a, b))
+    return a @ b.swapaxes(-1, -2)
+
 # %% ../book/convolution.ipynb #f75f73fa
 class _Kernel(Layer):
     """What both convolutions share: the weight and the bias, and products with columns.
@@ -180,12 +186,6 @@ class _Kernel(Layer):
         n, places = len(maps), maps.shape[-2] * maps.shape[-1]
         return maps.reshape(n, self.groups, math.prod(maps.shape[1:-2]) // self.groups,
                             places)
-
-    @staticmethod
-    def products(a, b):
-        """The sum over examples of a b^T, for each group, as one product."""
-        a, b = (np.moveaxis(m, 0, 2).reshape(*m.shape[1:3], -1) for m in (a, b))
-        return a @ b.swapaxes(-1, -2)
 
     def parts(self, n, places):
         """Slices of n examples that are unfolded at a time, with windows at `places`
@@ -256,7 +256,7 @@ class Conv2d(_Kernel):
         for part in self.parts(len(x), dy.shape[2:]):
             rows = self.rows(dy[part])
             columns = self.rows(_unfold(x[part], self.windows))
-            dmatrix += self.products(rows, columns)
+            dmatrix += _products(rows, columns)
             if input_grad:  # eq. convolution-dx
                 dcolumns = (matrix.swapaxes(-1, -2) @ rows).reshape(
                     len(rows), *kernel, *dy.shape[2:])
@@ -316,7 +316,7 @@ def _transposed_backward(self, dy, *, input_grad=True):
     dx, dmatrix = np.empty(x.shape, x.dtype) if input_grad else None, 0 * matrix
     for part in self.parts(len(x), x.shape[2:]):
         columns = self.rows(_unfold(dy[part], self.windows))
-        dmatrix += self.products(self.rows(x[part]), columns)
+        dmatrix += _products(self.rows(x[part]), columns)
         if input_grad:
             dx[part] = (matrix @ columns).reshape(dx[part].shape)
     self.fill(dmatrix, dy)

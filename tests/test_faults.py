@@ -377,7 +377,7 @@ def bad_versions(value):
 
 
 # Refused in its middle, a chain refuses backward, too, until a forward pass succeeds
-CHAINS = ("backprop.Sequential",)
+CHAINS = ("backprop.Sequential", "convolution.Residual")
 FIRST = {"layer": "forward", "loss": "forward", "scaler": "fit", "perceptron": "fit"}
 
 

@@ -34,10 +34,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """The file that takes longest comes first: otherwise one process runs it at the end
-    while the other one has nothing to do.
+    """The files that take longest come first, one for each process: otherwise one runs
+    them at the end while the other has nothing to do.
     """
-    items.sort(key=lambda item: item.path.name != "test_variants.py")
+    items.sort(key=lambda item: {"test_variants.py": 0, "test_site.py": 1}.get(
+        item.path.name, 2))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 import numpy as np
+import scipy.linalg
 import scipy.special
 import scipy.stats
 import sklearn.decomposition
@@ -32,6 +33,7 @@ import byhand.checks as checks
 import byhand.convolution as conv
 import byhand.ensembles as ens
 import byhand.experiments as exp
+import byhand.generative as gen
 import byhand.gpu as gpu
 import byhand.gradient_descent as gd
 import byhand.initialization as init
@@ -1158,6 +1160,27 @@ add(learn.PCA, inputs=table, use=use_scaler, kind="scaler", twin=their_pca,
     make=lambda dtype, **s: learn.PCA(**s), settings={"n_components": 2})
 
 
+# generative
+def two_clouds(rng, dtype):
+    return {"a": rng.normal(size=(9, 3)).astype(dtype),
+            "b": rng.normal(1, 1, size=(8, 3)).astype(dtype)}
+
+
+def their_distance(a, b):
+    a, b = a.astype(float), b.astype(float)
+    left, right = np.cov(a.T), np.cov(b.T)
+    root = scipy.linalg.sqrtm(left @ right).real
+    return (np.sum((a.mean(0) - b.mean(0)) ** 2)
+            + np.trace(left + right - 2 * root))
+
+
+add_function(gen.frechet_distance, two_clouds, their_distance)
+add_function(gen.sample_precision_recall, lambda rng, dtype: {
+    "real": rng.normal(size=(20, 2)).astype(dtype),
+    "fake": rng.normal(0.5, 1, size=(18, 2)).astype(dtype)},
+    "no library that is used here has it; tests/test_generative.py", {"k": 1})
+
+
 # regularization
 def pictures(*shape, **more):
     return lambda rng, dtype: {
@@ -1535,8 +1558,8 @@ add_function(checks.relative_error, lambda rng, dtype: {
     / np.abs(theirs.astype(float)).max())
 
 MODULES = {module.__name__.removeprefix("byhand."): module for module in (
-    act, bp, checks, conv, ens, exp, gd, gpu, init, learn, losses, norm, opt, perc, reg,
-    tl)}
+    act, bp, checks, conv, ens, exp, gen, gd, gpu, init, learn, losses, norm, opt, perc,
+    reg, tl)}
 
 EXEMPT |= {
     "activations.SELU_ALPHA": "a number: SELU is held to PyTorch's",
@@ -1559,6 +1582,12 @@ EXEMPT |= {
     "ensembles.Ambiguity": "a tuple of numbers, of `ambiguity`",
     "ensembles.BiasVarianceCovariance": "a tuple, of `bias_variance_covariance`",
     "ensembles.Doubt": "a tuple of arrays, of `doubt`",
+    "generative.RBM": "tests/test_generative.py: scikit-learn and enumeration",
+    "generative.VAE": "tests/test_generative.py: autograd",
+    "generative.train_gan": "tests/test_generative.py: PyTorch, step by step",
+    "generative.Diffusion": "tests/test_generative.py: the posterior",
+    "generative.time_features": "tests/test_generative.py",
+    "generative.train_denoiser": "tests/test_generative.py: PyTorch",
     "experiments.Paired": "what `paired` returns",
     "experiments.Claim": "what `claim` shows",
     "gpu.FORMATS": "numbers of bits, which `rounded` is held to PyTorch with",

@@ -20,9 +20,10 @@ MACHINE = re.compile(  # what betrays the machine, the process or the day of a r
 # never have a z; besides, all that end in -wise.
 ISE = re.compile(r"(.*)is(?:e|ed|er|ers|es|ing|able|ations?)")
 NO_Z = set(
-    "a adv advert an appra appr bru comprom compr conc cr cru d dem desp dev disgu "
-    "enterpr exc exerc expert franch gu imprec improv inc ir m merchand no parad po "
-    "pra prec prem prom r ra repr rev sunr superv surm surpr telev treat unsuperv"
+    "a adv advert an appra appr bru comprom compr conc cr cru d dem deno desp dev "
+    "disgu enterpr exc exerc expert franch gu imprec improv inc ir m merchand no "
+    "parad po pra prec prem prom r ra repr rev sunr superv surm surpr telev treat "
+    "unsuperv"
     .split())
 
 

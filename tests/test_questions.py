@@ -186,17 +186,12 @@ def test_a_bool_from_an_interval_is_found():
     assert not list(facts_from_intervals("fact(x.mean() > 0, 'x')"))
 
 
-# chapters whose answers are not in both languages yet; a name may only be taken out
-ENGLISH_ONLY = {"generative"}
-
-
-def test_a_chapter_in_both_languages_says_all_in_both(catalogue):
+def test_every_question_says_all_in_both_languages(catalogue):
     for entry in catalogue:
-        if entry["chapter"] not in ENGLISH_ONLY:
-            assert {"points", "next"} <= entry.keys(), entry["id"]
-            for claim in entry["claims"]:
-                assert "says_ko" in claim, claim["id"]
-                assert ("correct" in claim) == ("correct_ko" in claim), claim["id"]
+        assert {"points", "next"} <= entry.keys(), entry["id"]
+        for claim in entry["claims"]:
+            assert "says_ko" in claim, claim["id"]
+            assert ("correct" in claim) == ("correct_ko" in claim), claim["id"]
 
 
 def test_a_question_has_one_minute_in_each_language(path, notebook):
@@ -212,7 +207,7 @@ def test_a_question_has_one_minute_in_each_language(path, notebook):
             korean = re.findall(r'<div lang="ko">\n\n(.+?)\n\n</div>', section,
                                 re.DOTALL)
             assert len(korean) <= 1, section[:60]
-            if path.stem not in ENGLISH_ONLY and not section.startswith("References"):
+            if not section.startswith("References"):
                 assert "**In one minute.**" in section and korean, section[:60]
                 assert "**They ask next.**" in section, section[:60]
             assert all(re.search("[가-힣]", minute) for minute in korean), section[:60]

@@ -5,6 +5,7 @@ loopback, read in a real Chromium.
 import contextlib
 import functools
 import http.server
+import io
 import json
 import os
 import re
@@ -492,6 +493,83 @@ def test_two_pages_become_one_pdf(site, browser, tmp_path):
     assert sum("/Dest" in link for link in links) > 10
     text = reader.pages[3].extract_text()
     assert "def " in text, "code is missing on paper"
+
+
+LECTURES = [page.removeprefix("questions/") for page in PAGES if "/" in page]
+
+# what of the pages that are made for paper is not as large as it must be, or not whole
+SMALL_TYPE = """() => {
+  const px = 96 / 72, found = [];
+  for (const e of document.querySelectorAll("body *"))
+    if (!e.closest(".katex") && [...e.childNodes].some((n) => n.data?.trim())
+        && parseFloat(getComputedStyle(e).fontSize) < 6.99 * px)
+      found.push(e.outerHTML.slice(0, 100));
+  return found;
+}"""
+OUTSIDE = """() => {
+  const right = (e) => e.getBoundingClientRect().right;
+  const column = document.querySelector("h2").clientWidth;
+  const cut = [...document.querySelectorAll(".eq")].filter((eq) =>
+    [...eq.querySelectorAll(".base")].some((part) => right(part) > right(eq) + 1));
+  const wide = [...document.querySelectorAll("table")].filter(
+    (table) => table.offsetWidth > column + 1);
+  return [...cut, ...wide].map((e) => e.textContent.slice(0, 60));
+}"""
+
+
+def opened_alone(browser, base, path, scheme="light"):
+    """A page that has no part of the theme, with what it asks for from elsewhere."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720},
+                                  color_scheme=scheme, reduced_motion="reduce")
+    page = context.new_page()
+    foreign = []
+    page.on("request", lambda request: None if request.url.startswith((base, "data:"))
+            else foreign.append(request.url))
+    page.goto(base + path)
+    page.evaluate("() => document.fonts.ready.then(() => 1)")
+    assert foreign == []
+    return page
+
+
+@pytest.mark.parametrize("name", LECTURES)
+def test_a_cheat_sheet_has_two_pages(browser, base, name):
+    """Of A4, in type of 7 points, no formula cut."""
+    from pypdf import PdfReader
+
+    page = opened_alone(browser, base, f"sheets/{name}.html")
+    printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True)))
+    assert len(printed.pages) <= 2
+    assert [round(float(side)) for side in printed.pages[0].mediabox[2:]] == [595, 842]
+    page.set_viewport_size({"width": 733, "height": 1062})  # 194 mm, the type area
+    page.emulate_media(media="print")
+    assert page.evaluate(SMALL_TYPE) == []
+    assert page.evaluate(OUTSIDE) == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", LECTURES)
+def test_a_cheat_sheet_has_all_of_its_chapter(site, name):
+    """Each numbered equation, each claim that is judged, a table of symbols."""
+    sheet = (site / f"sheets/{name}.html").read_text("utf-8")
+    lecture = (site / f"{name}.html").read_text("utf-8")
+    numbered = set(re.findall(r'class="eqno">\(([\d.]+)\)', lecture))
+    assert set(re.findall(r'class="eq"><a [^>]*>\(([\d.]+)\)', sheet)) == numbered
+    judged = [row["url"].rsplit("#")[1] for row in
+              json.loads((site / "claims.json").read_text("utf-8"))
+              if row["chapter"] == name]
+    listed = sheet[sheet.index('<ul class="verdicts">'):]
+    assert re.findall(r'#(claim-[^"]+)"', listed) == judged
+    assert "<h2>Symbols</h2>" in sheet
+    assert ("<h2>Conventions</h2>" in sheet) == ('id="conventions' in lecture)
+    assert f'href="sheets/{name}.html"' in lecture
+    assert f'href="sheets/{name}.html"' in (site / "lecturers.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_a_cheat_sheet(browser, base, scheme):
+    page = opened_alone(browser, base, "sheets/backprop.html", scheme)
+    assert axe(page) == []
+    page.context.close()
 
 
 # ---- what is found

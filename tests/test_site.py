@@ -958,6 +958,55 @@ def test_the_cover_shows_a_claim_at_work(browser, base):
     opened.context.close()
 
 
+def imported(name):
+    """The chapters whose modules a lecture imports from."""
+    cells = json.loads((ROOT / f"book/{name}.ipynb").read_text("utf-8"))["cells"]
+    lines = [line for cell in cells if cell["cell_type"] == "code"
+             for line in "".join(cell["source"]).splitlines()]
+    return {other for other in LECTURES if other != name and any(
+        line.split()[:2] == ["from", f"byhand.{other}"] for line in lines)}
+
+
+def reached(needed, name):
+    return set().union(needed[name], *(reached(needed, o) for o in needed[name]))
+
+
+def test_the_map_shows_which_chapter_uses_which(visit):
+    """Each chapter, a link; arrows that lead to all that it imports and to no other."""
+    page = visit("index.html", width=400).page
+    boxes = page.locator(".byhand-map a")
+    assert [box.get_attribute("href") for box in boxes.all()] == [
+        f"{name}.html" for name in LECTURES]
+    arrows = page.locator(".byhand-map .lines path").evaluate_all(
+        "(lines) => lines.map((line) => [line.dataset.to, line.dataset.from])")
+    drawn = {name: {other for to, other in arrows if to == name} for name in LECTURES}
+    needed = {name: imported(name) for name in LECTURES}
+    assert [name for name in LECTURES if not drawn[name] <= needed[name]] == []
+    assert {name: reached(drawn, name) for name in LECTURES} == {
+        name: reached(needed, name) for name in LECTURES}
+
+
+def test_the_names_on_the_map_can_be_read_on_a_telephone(visit):
+    page = visit("index.html", width=400).page
+    outside = page.locator(".byhand-map a").evaluate_all("""(boxes) => boxes.filter(
+      (box) => {
+        const text = box.querySelector("text").getBBox();
+        const rect = box.querySelector("rect").getBBox();
+        return text.width > rect.width || text.height > rect.height || rect.x < 0
+          || rect.x + rect.width > box.ownerSVGElement.viewBox.baseVal.width;
+      }).map((box) => box.textContent)""")
+    assert outside == []
+    scale = page.locator(".byhand-map svg").evaluate(
+        "(svg) => svg.getScreenCTM().a * parseFloat(getComputedStyle("
+        "svg.querySelector('text')).fontSize)")
+    assert scale >= 11
+    first = page.locator(".byhand-map a").first
+    first.focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.getAttribute('href')") == (
+        f"{LECTURES[1]}.html")
+
+
 def test_no_list_was_forgotten(site):
     assert [path.name for path in site.glob("*.html")
             if "data-byhand=" in path.read_text("utf-8")] == []

@@ -6,7 +6,8 @@ records, so nothing is typed twice. A page says where a list belongs:
 
     <div data-byhand="questions"></div>
 
-with questions, claims, agreement, verdicts, exam, exercises, handouts or cover.
+with questions, claims, agreement, verdicts, exam, exercises, handouts,
+cover or map.
 """
 
 import collections
@@ -17,6 +18,7 @@ import re
 from html import escape
 from pathlib import Path
 
+import chapter_map
 import yaml
 from lxml import etree
 from lxml import html as lxml_html
@@ -294,12 +296,22 @@ def exercises(known, **_):
                    f"{text}</section>" for page, text in known["exercises"])
 
 
+def lectures(known):
+    """The chapters that have questions, in reading order."""
+    return [name for name in known["chapters"] if f"questions/{name}" in known["titles"]]
+
+
+def drawn_map(known, **_):
+    return chapter_map.drawn(known["titles"],
+                             chapter_map.needs(ROOT, lectures(known)))
+
+
 def handouts(known, **_):
     """The sheet of each lecture."""
     rows = "".join(
         f'<li><a href="{name}.html">{escape(known["titles"][name])}</a>: '
         f'<a href="sheets/{name}.html">cheat sheet</a></li>'
-        for name in known["chapters"] if f"questions/{name}" in known["titles"])
+        for name in lectures(known))
     return f'<ul class="byhand-handouts">{rows}</ul>'
 
 
@@ -379,7 +391,7 @@ def first_slider(root, page):
 
 LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
          "claims": claims, "agreement": agreement, "verdicts": verdicts,
-         "exercises": exercises, "handouts": handouts}
+         "exercises": exercises, "handouts": handouts, "map": drawn_map}
 
 
 # ---- putting it together

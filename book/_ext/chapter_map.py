@@ -1,5 +1,5 @@
-"""A map of the chapters: an arrow leads from a chapter to one whose lecture imports what
-it derived. Drawn from the notebooks' imports, in rows, as an SVG whose names are links.
+"""A map of the chapters: an arrow leads from a chapter to one whose lecture imports
+what it derived. Drawn in rows, from the notebooks' imports, as an SVG of links.
 """
 
 import json
@@ -130,6 +130,6 @@ def drawn(titles, needed):
         'chapters"><defs><marker id="byhand-arrow" viewBox="0 0 8 8" refX="7" refY="4" '
         'markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">'
         f'<path d="M0 0L8 4L0 8z"/></marker></defs><g class="lines" aria-hidden="true">'
-        f"{paths}</g>{boxes}</svg><figcaption>An arrow leads from a chapter to one whose "
-        "code uses it. What a chapter imports stands above it along the arrows."
+        f"{paths}</g>{boxes}</svg><figcaption>An arrow leads from a chapter to one "
+        "whose code uses it. What a chapter imports stands above it along the arrows."
         "</figcaption></figure>")

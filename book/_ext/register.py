@@ -298,7 +298,8 @@ def exercises(known, **_):
 
 def lectures(known):
     """The chapters that have questions, in reading order."""
-    return [name for name in known["chapters"] if f"questions/{name}" in known["titles"]]
+    return [name for name in known["chapters"]
+            if f"questions/{name}" in known["titles"]]
 
 
 def drawn_map(known, **_):

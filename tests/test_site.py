@@ -5,6 +5,7 @@ loopback, read in a real Chromium.
 import contextlib
 import functools
 import http.server
+import io
 import json
 import os
 import re
@@ -497,6 +498,83 @@ def test_two_pages_become_one_pdf(site, browser, tmp_path):
     assert "def " in text, "code is missing on paper"
 
 
+LECTURES = [page.removeprefix("questions/") for page in PAGES if "/" in page]
+
+# what of the pages that are made for paper is not as large as it must be, or not whole
+SMALL_TYPE = """() => {
+  const px = 96 / 72, found = [];
+  for (const e of document.querySelectorAll("body *"))
+    if (!e.closest(".katex") && [...e.childNodes].some((n) => n.data?.trim())
+        && parseFloat(getComputedStyle(e).fontSize) < 6.99 * px)
+      found.push(e.outerHTML.slice(0, 100));
+  return found;
+}"""
+OUTSIDE = """() => {
+  const right = (e) => e.getBoundingClientRect().right;
+  const column = document.querySelector("h2").clientWidth;
+  const cut = [...document.querySelectorAll(".eq")].filter((eq) =>
+    [...eq.querySelectorAll(".base")].some((part) => right(part) > right(eq) + 1));
+  const wide = [...document.querySelectorAll("table")].filter(
+    (table) => table.offsetWidth > column + 1);
+  return [...cut, ...wide].map((e) => e.textContent.slice(0, 60));
+}"""
+
+
+def opened_alone(browser, base, path, scheme="light"):
+    """A page that has no part of the theme, with what it asks for from elsewhere."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720},
+                                  color_scheme=scheme, reduced_motion="reduce")
+    page = context.new_page()
+    foreign = []
+    page.on("request", lambda request: None if request.url.startswith((base, "data:"))
+            else foreign.append(request.url))
+    page.goto(base + path)
+    page.evaluate("() => document.fonts.ready.then(() => 1)")
+    assert foreign == []
+    return page
+
+
+@pytest.mark.parametrize("name", LECTURES)
+def test_a_cheat_sheet_has_two_pages(browser, base, name):
+    """Of A4, in type of 7 points, no formula cut."""
+    from pypdf import PdfReader
+
+    page = opened_alone(browser, base, f"sheets/{name}.html")
+    printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True)))
+    assert len(printed.pages) <= 2
+    assert [round(float(side)) for side in printed.pages[0].mediabox[2:]] == [595, 842]
+    page.set_viewport_size({"width": 733, "height": 1062})  # 194 mm, the type area
+    page.emulate_media(media="print")
+    assert page.evaluate(SMALL_TYPE) == []
+    assert page.evaluate(OUTSIDE) == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", LECTURES)
+def test_a_cheat_sheet_has_all_of_its_chapter(site, name):
+    """Each numbered equation, each claim that is judged, a table of symbols."""
+    sheet = (site / f"sheets/{name}.html").read_text("utf-8")
+    lecture = (site / f"{name}.html").read_text("utf-8")
+    numbered = set(re.findall(r'class="eqno">\(([\d.]+)\)', lecture))
+    assert set(re.findall(r'class="eq"><a [^>]*>\(([\d.]+)\)', sheet)) == numbered
+    judged = [row["url"].rsplit("#")[1] for row in
+              json.loads((site / "claims.json").read_text("utf-8"))
+              if row["chapter"] == name]
+    listed = sheet[sheet.index('<ul class="verdicts">'):]
+    assert re.findall(r'#(claim-[^"]+)"', listed) == judged
+    assert "<h2>Symbols</h2>" in sheet
+    assert ("<h2>Conventions</h2>" in sheet) == ('id="conventions' in lecture)
+    assert f'href="sheets/{name}.html"' in lecture
+    assert f'href="sheets/{name}.html"' in (site / "lecturers.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_a_cheat_sheet(browser, base, scheme):
+    page = opened_alone(browser, base, "sheets/backprop.html", scheme)
+    assert axe(page) == []
+    page.context.close()
+
+
 # ---- what is found
 
 
@@ -881,6 +959,55 @@ def test_the_cover_shows_a_claim_at_work(browser, base):
         "(images) => images.map((i) => i.complete && i.naturalWidth > 0)") == [True]
     assert page.locator(".byhand-claim").count() == 1
     opened.context.close()
+
+
+def imported(name):
+    """The chapters whose modules a lecture imports from."""
+    cells = json.loads((ROOT / f"book/{name}.ipynb").read_text("utf-8"))["cells"]
+    lines = [line for cell in cells if cell["cell_type"] == "code"
+             for line in "".join(cell["source"]).splitlines()]
+    return {other for other in LECTURES if other != name and any(
+        line.split()[:2] == ["from", f"byhand.{other}"] for line in lines)}
+
+
+def reached(needed, name):
+    return set().union(needed[name], *(reached(needed, o) for o in needed[name]))
+
+
+def test_the_map_shows_which_chapter_uses_which(visit):
+    """Each chapter, a link; arrows that lead to all that it imports and to no other."""
+    page = visit("index.html", width=400).page
+    boxes = page.locator(".byhand-map a")
+    assert [box.get_attribute("href") for box in boxes.all()] == [
+        f"{name}.html" for name in LECTURES]
+    arrows = page.locator(".byhand-map .lines path").evaluate_all(
+        "(lines) => lines.map((line) => [line.dataset.to, line.dataset.from])")
+    drawn = {name: {other for to, other in arrows if to == name} for name in LECTURES}
+    needed = {name: imported(name) for name in LECTURES}
+    assert [name for name in LECTURES if not drawn[name] <= needed[name]] == []
+    assert {name: reached(drawn, name) for name in LECTURES} == {
+        name: reached(needed, name) for name in LECTURES}
+
+
+def test_the_names_on_the_map_can_be_read_on_a_telephone(visit):
+    page = visit("index.html", width=400).page
+    outside = page.locator(".byhand-map a").evaluate_all("""(boxes) => boxes.filter(
+      (box) => {
+        const text = box.querySelector("text").getBBox();
+        const rect = box.querySelector("rect").getBBox();
+        return text.width > rect.width || text.height > rect.height || rect.x < 0
+          || rect.x + rect.width > box.ownerSVGElement.viewBox.baseVal.width;
+      }).map((box) => box.textContent)""")
+    assert outside == []
+    scale = page.locator(".byhand-map svg").evaluate(
+        "(svg) => svg.getScreenCTM().a * parseFloat(getComputedStyle("
+        "svg.querySelector('text')).fontSize)")
+    assert scale >= 11
+    first = page.locator(".byhand-map a").first
+    first.focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.getAttribute('href')") == (
+        f"{LECTURES[1]}.html")
 
 
 def test_no_list_was_forgotten(site):

@@ -6,7 +6,8 @@ records, so nothing is typed twice. A page says where a list belongs:
 
     <div data-byhand="questions"></div>
 
-with questions, claims, agreement, verdicts, exam, exercises or cover.
+with questions, claims, agreement, verdicts, exam, exercises, handouts,
+cover or map.
 """
 
 import collections
@@ -17,6 +18,7 @@ import re
 from html import escape
 from pathlib import Path
 
+import chapter_map
 import yaml
 from lxml import etree
 from lxml import html as lxml_html
@@ -31,7 +33,7 @@ ORDER = ["holds", "holds-with-conditions", "misleading", "wrong", "outdated", "o
 # code, formulas, pictures and set-up are not searched
 SILENT = ("pre", "svg", "script", "style", "math", "details", "sup")
 SILENT_CLASS = {"katex", "katex-display", "headerlink", "cell_input", "byhand-check",
-                "byhand-setup", "byhand-link", "eq-code"}
+                "byhand-setup", "byhand-link", "byhand-handouts", "eq-code"}
 
 
 def load(name):
@@ -75,8 +77,10 @@ def sections(page, root):
                "ko": spans[0].text_content() if spans else ""}
 
 
-def moved(node, page, ids=False):
-    """The HTML of a copy of a node, its links as seen from the site's root."""
+def moved(node, page, ids=False, up=""):
+    """The HTML of a copy of a node, its links as seen from the site's root, or from
+    below it if `up` leads to it.
+    """
     node = copy.deepcopy(node)
     node.tail = None
     folder = posixpath.dirname(page)
@@ -90,7 +94,7 @@ def moved(node, page, ids=False):
             if link and not re.match(r"\w+:", link):
                 target = page + link if link.startswith("#") else posixpath.normpath(
                     posixpath.join(folder, link))
-                element.set(name, target)
+                element.set(name, up + target)
     return etree.tostring(node, encoding="unicode", method="html")
 
 
@@ -292,6 +296,26 @@ def exercises(known, **_):
                    f"{text}</section>" for page, text in known["exercises"])
 
 
+def lectures(known):
+    """The chapters that have questions, in reading order."""
+    return [name for name in known["chapters"]
+            if f"questions/{name}" in known["titles"]]
+
+
+def drawn_map(known, **_):
+    return chapter_map.drawn(known["titles"],
+                             chapter_map.needs(ROOT, lectures(known)))
+
+
+def handouts(known, **_):
+    """The sheet of each lecture."""
+    rows = "".join(
+        f'<li><a href="{name}.html">{escape(known["titles"][name])}</a>: '
+        f'<a href="sheets/{name}.html">cheat sheet</a></li>'
+        for name in lectures(known))
+    return f'<ul class="byhand-handouts">{rows}</ul>'
+
+
 def worst(record, group, dtype):
     """A cell: the error of a group that comes nearest to its limit, and the limit."""
     rows = [row for configuration in record["checks"].get(group, {}).values()
@@ -368,7 +392,7 @@ def first_slider(root, page):
 
 LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
          "claims": claims, "agreement": agreement, "verdicts": verdicts,
-         "exercises": exercises}
+         "exercises": exercises, "handouts": handouts, "map": drawn_map}
 
 
 # ---- putting it together

@@ -2,10 +2,11 @@
 
     python book/_ext/epub.py _build/html book.epub
 
-The site's build calls it, too. A page becomes a file for each of its sections; a formula
-becomes the MathML that KaTeX wrote beside its boxes; a slider shows the picture that the
-page shows first; what needs a script stays on the website, and links lead there. Title,
-authors, version and licence are those of CITATION.cff, the order that of _toc.yml.
+The site's build calls it, too. A page becomes a file for each of its sections; a
+formula becomes the MathML that KaTeX wrote beside its boxes; a slider shows the picture
+that the page shows first; what needs a script stays on the website, and links lead
+there. Title, authors, version and licence are those of CITATION.cff, the order is that
+of _toc.yml.
 
 Sphinx's own builder for EPUB cannot declare MathML and knows nothing of the lists that
 are filled in after the pages were written; so the site is read instead.
@@ -13,7 +14,6 @@ are filled in after the pages were written; so the site is read instead.
 
 import os
 import posixpath
-import re
 import sys
 import time
 import zipfile
@@ -50,8 +50,8 @@ PAGE = """<?xml version="1.0" encoding="utf-8"?>
 
 def marked(node, name):
     """The elements inside a node that have a class."""
-    return [element for element in node.xpath(f"descendant::*[contains(@class, '{name}')]")
-            if name in element.get("class").split()]
+    found = node.xpath(f"descendant::*[contains(@class, '{name}')]")
+    return [element for element in found if name in element.get("class").split()]
 
 
 def drop(element):
@@ -202,6 +202,8 @@ class Addresses:
             return urljoin(SITE, target.geturl()[1:])
         if not name:
             return self.first[other]
+        if (other, name) not in self.places:
+            raise ValueError(f"{page}: the link {link} leads to no place in the book")
         return f"{self.places[other, name]}#{target.fragment}"
 
 

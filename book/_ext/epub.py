@@ -283,16 +283,24 @@ def cover(known):
             f'alt="{escape(alt)}"/></section>')
 
 
-def colophon(known):
-    """Which edition this is, and what one may do with it: the file LICENSE."""
-    licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
+def edition(known):
+    """What this book is, and how it differs from the website."""
     return (
-        f'<section epub:type="colophon"><h1>This edition</h1>'
-        f"<p>{escape(known['title'])}, version {known['version']}, made on "
-        f"{known['modified'][:10]} from the pages of "
-        f'<a href="{SITE}">the website</a>. Sliders show one of their pictures here; '
-        f"the search and the exam are on the website alone.</p>"
-        f'<h2>Licences</h2><pre class="prose">{escape(licence)}</pre></section>')
+        f'<section epub:type="preamble"><h1>{escape(known["title"])}</h1>'
+        f"<p>{escape(', '.join(known['authors']))}</p>"
+        f"<p>{escape(known['abstract'].strip())}</p>"
+        f"<p>Version {known['version']}, made on {known['modified'][:10]} from "
+        f'<a href="{SITE}">the website</a>. Where a page speaks of a slider, a button '
+        "or the search, it means the website; here a slider shows one of its pictures."
+        "</p>"
+        f'<p>Licences: {", ".join(known["license"])}; <a href="licence.xhtml">which is '
+        "for what</a>.</p></section>")
+
+
+def licence():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    return (f'<section><h1>Licences</h1><pre class="prose">{escape(text)}</pre>'
+            "</section>")
 
 
 def item(title, address, inside=""):
@@ -309,14 +317,14 @@ def contents(parts):
         inside += "".join(chapter(one, []) for one in questions)
         return item(lecture.title, lecture.first(), inside)
 
-    found = ""
+    found = item("This edition", "edition.xhtml")
     for name, chapters in parts:
         lectures = [one for one in chapters if "/" not in one.page]
         inside = "".join(chapter(lecture, [
             one for one in chapters if one.page == f"questions/{lecture.page}"])
             for lecture in lectures)
         found += item(name, "", inside) if name else inside
-    found += item("This edition", "colophon.xhtml")
+    found += item("Licences", "licence.xhtml")
     return (f'<nav epub:type="toc" id="toc"><h1>Contents</h1><ol>{found}</ol></nav>'
             '<nav epub:type="landmarks" hidden="hidden"><ol>'
             '<li><a epub:type="cover" href="cover.xhtml">Cover</a></li>'
@@ -407,6 +415,7 @@ def build(site, target):
     chapters = [chapter for _, chapters in parts for chapter in chapters]
     addresses = Addresses(chapters)
     files = {"cover.xhtml": written(known["title"], cover(known), known),
+             "edition.xhtml": written("This edition", edition(known), known),
              "nav.xhtml": written("Contents", contents(parts), known)}
     pictures = {}
     for chapter in chapters:
@@ -414,7 +423,7 @@ def build(site, target):
         for title, name in chapter.entries:
             body = etree.tostring(chapter.files[name], encoding="unicode")
             files[name] = written(title, body, known)
-    files["colophon.xhtml"] = written("This edition", colophon(known), known)
+    files["licence.xhtml"] = written("Licences", licence(), known)
     spine = list(files)
     files["epub.css"] = Path(__file__).with_name("epub.css").read_bytes()
     files["images/cover.png"] = draw_cover(known)

@@ -26,7 +26,7 @@ import yaml
 from lxml import etree
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from register import SITE, article, words
+from register import SITE, article
 
 ROOT = Path(__file__).resolve().parents[2]
 # they only work, or only make sense, on the website
@@ -174,9 +174,9 @@ class Chapter:
         for number, part in enumerate([top, *parts]):
             stem = page.replace("/", "-")
             name = f"{stem}-{number}.xhtml" if number else f"{stem}.xhtml"
-            heading = part.find("h2" if number else "h1")
+            heading = part.find("h2" if number else "h1").text_content()
             self.files[name] = part
-            self.entries.append((words(heading), name))
+            self.entries.append((" ".join(heading.split()), name))
         self.title = self.entries[0][0]
 
     def first(self):

@@ -20,6 +20,7 @@ help:
 	@echo "make pins                 write requirements.txt from requirements.in (needs uv)"
 	@echo "make vendor               fetch KaTeX's style sheet and fonts again (needs npm)"
 	@echo "make pdf                  one PDF of the whole book (needs Chromium)"
+	@echo "make epub                 the book as an e-book, checked (the check needs Java)"
 	@echo "make clean                remove the environment and everything that was built"
 
 # The file $(READY) stands for a finished installation; pip stops before it is made if anything fails.
@@ -58,6 +59,13 @@ jupyter: $(READY)
 
 pdf: book
 	$(BIN)/python book/_ext/pdf.py _build/html _build/book.pdf
+
+# the site offers it, too; EPUBCheck judges it where there is a Java
+epub: book
+	cp _build/html/deep-learning-by-hand.epub _build/
+	@if command -v java > /dev/null; then $(BIN)/epubcheck _build/deep-learning-by-hand.epub; \
+		else echo "no java here: not checked"; fi
+	@echo "The e-book: $(CURDIR)/_build/deep-learning-by-hand.epub"
 
 PORT ?= 8000
 serve: $(READY)
@@ -102,4 +110,4 @@ vendor:
 clean:
 	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
 
-.PHONY: help book test jupyter serve chapter steady record pdf pins vendor clean
+.PHONY: help book test jupyter serve chapter steady record pdf epub pins vendor clean

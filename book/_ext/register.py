@@ -171,7 +171,7 @@ def questions(known, **_):
                    escape(chapter.replace("_", " ").capitalize()) + " (being written)")
         entries = "".join(one_question(question, known)
                           for question in chapters[chapter])
-        found.append(f'<section id="{chapter.replace("_", "-")}"><h2>{heading}</h2>'
+        found.append(f'<section id="chapter-{chapter}"><h2>{heading}</h2>'
                      f"{entries}</section>")
     return (f'<div class="byhand-list" data-noun="questions">{FILTER}'
             + "".join(found) + "</div>")

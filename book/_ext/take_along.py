@@ -1,5 +1,5 @@
-"""The book to take along: an Anki deck of its questions and claims, and the site as one
-archive. Both are made after the pages, from what the exam asks, and lie beside them.
+"""The book to take along: an Anki deck of its questions and claims, an EPUB, and the
+site as one archive. All are made after the pages, and lie beside them.
 """
 
 import json
@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import urljoin
 
+import epub
 import genanki
 from lxml import html as lxml_html
 from register import SITE, load
@@ -100,6 +101,7 @@ def finish(app, exception):
     cards = json.loads(text[text.index("=") + 1:].rstrip().rstrip(";"))
     words = load("korean.yml")["verdicts"]
     write_deck(cards, words, out / "deep-learning-by-hand.apkg")
+    epub.build(out, out / "deep-learning-by-hand.epub")
     write_archive(out, out / "deep-learning-by-hand.zip")
 
 

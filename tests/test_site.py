@@ -46,6 +46,7 @@ def has_slider(page):
             in path.read_text(encoding="utf-8"))
 
 
+POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 SMALL = "questions/backprop"
 SLIDERS = [page for page in PAGES if has_slider(page)]
 
@@ -156,7 +157,9 @@ def visit(browser, base):
 
 @pytest.fixture
 def broken(site, browser, base):
-    """broken(page, change): a Visit of a copy of the page that `change` has spoilt."""
+    """broken(page, change): a Visit of a copy of the page that `change` has spoilt, and
+    whose policy does not stop it.
+    """
     made, visits = [], []
 
     def spoil(page, change):
@@ -164,7 +167,7 @@ def broken(site, browser, base):
         changed = change(text)
         assert changed != text, "nothing was spoilt"
         path = site / f"{page}-broken.html"
-        path.write_text(changed, encoding="utf-8")
+        path.write_text(POLICY.sub("", changed), encoding="utf-8")
         made.append(path)
         visits.append(Visit(browser, base, f"{page}-broken.html"))
         return visits[-1]
@@ -244,6 +247,17 @@ def poor_alts(alts):
     return [alt for alt in alts if alt is None or nothing.match(alt.strip())]
 
 
+def lay_out(page):
+    """Lay out the cells that are off the screen, too, without a style element, which
+    the page's policy would refuse.
+    """
+    page.evaluate("""() => {
+      const sheet = new CSSStyleSheet();
+      sheet.replaceSync("div.cell{content-visibility:visible!important}");
+      document.adoptedStyleSheets.push(sheet);
+    }""")
+
+
 def axe(page, rules=None, everything=False):
     """axe-core's violations in the whole document, one line an element; the insides of
     code if asked.
@@ -251,13 +265,13 @@ def axe(page, rules=None, everything=False):
     import axe_playwright_python
 
     if not page.evaluate("() => 'axe' in window"):
-        page.add_script_tag(
-            path=str(Path(axe_playwright_python.__file__).with_name("axe.min.js")))
+        script = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+        page.evaluate(script.read_text(encoding="utf-8") + "\n;0")
     # fonts that come late change what is wide, and the site's script notes it a frame
     # later
     # cells that are skipped while off the screen are as high as was guessed, and what
     # follows seems to lie upon them
-    page.add_style_tag(content="div.cell{content-visibility:visible!important}")
+    lay_out(page)
     page.evaluate("() => document.fonts.ready.then(() => new Promise((done) => "
                   "requestAnimationFrame(() => requestAnimationFrame(done))))")
     page.wait_for_function("() => { const at = document.documentElement.dataset; "
@@ -422,7 +436,7 @@ HIDDEN = """() => {
 @pytest.mark.parametrize("page", [page for page in PAGES if "/" not in page])
 def test_signs_captions_and_formulas_are_whole(visit, page, width):
     opened = visit(f"{page}.html", width=width).page
-    opened.add_style_tag(content="div.cell{content-visibility:visible!important}")
+    lay_out(opened)
     assert opened.evaluate(HIDDEN) == []
 
 
@@ -437,7 +451,7 @@ CUT = """() => {
 @pytest.mark.parametrize("page", PAGES)
 def test_no_line_of_code_or_output_is_cut(browser, base, page):
     opened = Visit(browser, base, f"{page}.html", width=1280)
-    opened.page.add_style_tag(content="div.cell{content-visibility:visible!important}")
+    lay_out(opened.page)
     for width in (1280, 1440):
         opened.page.set_viewport_size({"width": width, "height": 900})
         assert opened.page.evaluate(CUT) == [], width
@@ -956,6 +970,131 @@ def test_a_notebook_can_be_opened_in_colab_and_downloaded(files, site, page):
     (download,
      ) = {link for link in links if link.endswith(".ipynb") and "_sources/" in link}
     assert ((site / f"{page}.html").parent / download).is_file()
+
+# ---- the policy: which scripts and styles a page may run
+
+RECORD = """addEventListener("securitypolicyviolation", (event) => {
+  (window.violations ??= []).push(`${event.violatedDirective} ${event.blockedURI} `
+    + `${event.sourceFile} ${event.lineNumber} ${event.sample}`);
+});
+window.print = () => { window.printed = true; };"""
+
+
+@pytest.fixture(scope="session")
+def inline(script):
+    """What stands inline on a page, as the page's own extension reads it."""
+    return script("book/_ext/policy.py")
+
+
+def sources(policy):
+    """{directive: its sources} of a policy as it is written."""
+    return {name: rest for name, *rest in (part.split() for part in policy.split(";"))}
+
+
+def test_each_page_has_a_policy_that_knows_what_is_inline(files, site, inline):
+    """One, before all that it is to hold; and nothing in it that fits no more."""
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        (match,) = POLICY.finditer(text)
+        assert re.search("<script|<link|<style|<base", text[:match.start()]) is None
+        allowed, found = sources(match.group(1)), inline.Inline(text)
+        held = [one for one in allowed["script-src"] if one.startswith("'sha256-")]
+        assert held == inline.hashes(found.scripts + found.handlers), path
+        for name in ("script-src", "style-src-elem", "default-src"):
+            assert not {"'unsafe-inline'", "'unsafe-eval'", "*", "https:", "data:"
+                        } & set(allowed[name]), (path, name)
+        assert allowed["object-src"] == allowed["base-uri"] == ["'none'"]
+
+
+def test_a_policy_reads_a_page_as_a_browser_does(inline):
+    text = ('<meta charset="utf-8"><script>a < b && "</div>"</script>'
+            '<style>p {}</style><script src="x.js"></script>'
+            '<script type="application/json">{}</script>'
+            '<a onclick="f(&quot;&quot;)">x</a>')
+    found = inline.Inline(text)
+    assert found.scripts == ['a < b && "</div>"']
+    assert found.styles == ["p {}"] and found.handlers == ['f("")']
+    once = inline.guard(text)
+    assert inline.guard(once) == once and once.count("Content-Security-Policy") == 1
+    with pytest.raises(ValueError, match="charset"):
+        inline.guard("<p>no head</p>")
+
+
+def use(page, name):
+    """Everything on a page that needs a script."""
+    for button in page.locator(".theme-switch-button").all()[:1]:
+        before = page.evaluate("() => document.documentElement.dataset.mode")
+        button.click()
+        assert page.evaluate("() => document.documentElement.dataset.mode") != before
+    for button in page.locator("button.copybtn").all()[:1]:  # it may lie in a fold
+        button.dispatch_event("click")
+        page.wait_for_selector("button.copybtn.success", state="attached")
+    for slider in page.locator(".byhand-explore input").all()[:1]:
+        before = page.locator(".byhand-explore output").first.inner_text()
+        slider.press("ArrowRight")
+        assert page.locator(".byhand-explore output").first.inner_text() != before
+    page.evaluate("() => document.querySelector('[onclick*=print]')?.click()")
+    page.evaluate("() => document.querySelector('[onclick*=Full]')?.click()")
+    if name == "exam":
+        choose(page, 1)
+        page.keyboard.press("Space")
+        page.keyboard.press("3")
+        assert page.locator(".end tbody tr").count() == 1
+    if name == "claims":
+        page.locator(".byhand-claims th").first.click()
+    if name == "all-questions":
+        page.get_by_label("Find").fill("whitening")
+        assert shown(page) < 20
+    page.keyboard.press("Control+k")
+    page.keyboard.type("backpropagation")
+    page.wait_for_selector(".byhand-hits a")
+
+
+@pytest.mark.parametrize("place", ["served", "folder"])
+@pytest.mark.parametrize("name", ["index", SLIDERS[0], SMALL, "exam", "all-questions",
+                                  "claims", "search"])
+def test_no_page_breaks_its_policy(browser, base, site, name, place):
+    context = browser.new_context(permissions=["clipboard-write"],
+                                  reduced_motion="reduce")
+    page = context.new_page()
+    page.add_init_script(RECORD)
+    page.goto(urljoin(base if place == "served" else site.as_uri() + "/",
+                      f"{name}.html"))
+    assert page.evaluate("() => 'violations' in window") is False
+    use(page, name)
+    assert page.evaluate("() => window.violations ?? []") == []
+    assert page.locator("[onclick*=print]").count() == 0 or page.evaluate(
+        "() => window.printed"), "a handler of the theme does nothing"
+    context.close()
+
+
+@pytest.mark.parametrize("element, directive", [
+    ("<script>window.foreign = 1</script>", "script-src"),
+    ('<script src="https://example.invalid/x.js"></script>', "script-src"),
+    ('<script src="data:text/javascript,window.foreign=1"></script>', "script-src"),
+    ('<img src="x" onerror="window.foreign = 1">', "script-src"),
+    ("<style>body { display: none }</style>", "style-src"),
+    ('<link rel="stylesheet" href="https://example.invalid/x.css">', "style-src"),
+    ('<img src="https://example.invalid/x.png">', "img-src"),
+    ('<iframe src="https://example.invalid/"></iframe>', "frame-src"),
+    ('<object data="https://example.invalid/"></object>', "object-src"),
+    ('<base href="https://example.invalid/">', "base-uri"),
+])
+def test_the_policy_refuses_what_is_not_of_the_site(browser, base, site, element,
+                                                    directive):
+    text = (site / "exam.html").read_text(encoding="utf-8")
+    path = site / "refused.html"
+    path.write_text(text.replace("</article>", f"{element}</article>"),
+                    encoding="utf-8")
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_init_script(RECORD)
+    page.goto(base + path.name)
+    page.wait_for_function("() => window.violations")
+    assert page.evaluate("() => window.violations[0]").startswith(directive)
+    assert page.evaluate("() => window.foreign") is None
+    context.close()
+    path.unlink()
 
 
 # ---- these checks can fail

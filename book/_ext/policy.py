@@ -11,8 +11,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-# From a folder, 'self' means nothing by the letter of the standard. "file:" does; and no
-# page that came over the network may load such an address anyway.
+# By the letter of the standard, 'self' means nothing in a folder; "file:" does. No page
+# that came over the network may load such an address.
 SITE = "'self' file:"
 # types of a <script> that a browser runs; others hold data
 RUN = {"", "module", "text/javascript", "application/javascript"}
@@ -52,8 +52,8 @@ class Inline(HTMLParser):
 
 def hashes(texts):
     """The sources that allow these texts, each once and in a fixed order."""
-    return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in sorted(
-        {hashlib.sha256(text.encode()).digest() for text in texts})]
+    digests = {hashlib.sha256(text.encode()).digest() for text in texts}
+    return sorted(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
 
 
 def policy(text):

@@ -17,18 +17,21 @@ help:
 	@echo "make steady NAME=losses   run a chapter under other kernels, threads and seeds"
 	@echo "make record               write the record of this device: errors, tolerances, claims"
 	@echo "make serve                show the website at http://127.0.0.1:8000 (PORT=8000)"
-	@echo "make pins                 write requirements.txt from requirements.in (needs uv)"
+	@echo "make pins                 write requirements.txt from requirements.in, and its hashes (needs uv)"
+	@echo "make lock                 write the hashes of requirements.txt into requirements.lock (needs uv)"
 	@echo "make vendor               fetch KaTeX's style sheet and fonts again (needs npm)"
 	@echo "make pdf                  one PDF of the whole book (needs Chromium)"
 	@echo "make epub                 the book as an e-book, checked (the check needs Java)"
 	@echo "make clean                remove the environment and everything that was built"
 
 # The file $(READY) stands for a finished installation; pip stops before it is made if anything fails.
-$(READY): requirements.txt pyproject.toml
+# Everything but PyTorch is held to its hash and comes as a wheel, so that no build script of others runs.
+$(READY): requirements.txt requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make … PYTHON=/path/to/python3.11"; exit 1; }
 	@rm -f $(READY)
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --require-hashes --only-binary :all: --no-deps -r requirements.lock
 	$(BIN)/python -m pip install -r requirements.txt -e .
 	@touch $(READY)
 
@@ -100,9 +103,19 @@ chapter: $(READY)
 CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
 	cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
 
+COMPILE := uv pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links
+
 pins:
-	uv pip compile --universal --python-version 3.11 --upgrade --no-annotate --custom-compile-command "make pins" \
-		--no-emit-index-url --no-emit-find-links $(addprefix --no-emit-package ,$(CUDA)) requirements.in -o requirements.txt
+	$(COMPILE) --upgrade --custom-compile-command "make pins" $(addprefix --no-emit-package ,$(CUDA)) \
+		requirements.in -o requirements.txt
+	$(MAKE) lock
+
+# the hashes of what requirements.txt names. Not PyTorch's: its builds for the CPU and for CUDA have one version
+# and lie in two places.
+lock:
+	rm -f requirements.lock
+	$(COMPILE) --custom-compile-command "make lock" --no-deps --generate-hashes --no-emit-package torch \
+		requirements.txt -o requirements.lock
 
 vendor:
 	$(PYTHON) vendor-src/refresh.py
@@ -110,4 +123,4 @@ vendor:
 clean:
 	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
 
-.PHONY: help book test jupyter serve chapter steady record pdf epub pins vendor clean
+.PHONY: help book test jupyter serve chapter steady record pdf epub pins lock vendor clean

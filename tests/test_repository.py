@@ -115,6 +115,36 @@ def test_requirements_serve_the_cpu_and_the_gpu(root):
     assert not {name for name in names if re.match("nvidia|cuda|triton", name)}
 
 
+def locked(text):
+    """{requirement: its hashes} of a file that `make lock` wrote."""
+    entries = re.findall(r"^(\S.*?==.*?) \\\n((?: {4}--hash=.*\n?)+)", text,
+                         re.MULTILINE)
+    return {str(Requirement(name)): re.findall("--hash=(sha256:[0-9a-f]{64})", hashes)
+            for name, hashes in entries}
+
+
+def test_everything_but_pytorch_is_held_to_its_hash(root, texts):
+    """`make lock` was called after requirements.txt changed: the same packages, at the
+    same versions, for the same systems. PyTorch has two builds of one version.
+    """
+    lock = locked(texts["requirements.lock"])
+    assert set(lock) == {str(pin) for pin in pins(root) if pin.name != "torch"}
+    assert [name for name, hashes in lock.items() if not hashes] == []
+    assert "torch" not in {Requirement(name).name for name in lock}
+
+
+def test_whoever_installs_the_pins_looks_at_the_hashes(texts, workflows):
+    """In the Makefile and in the workflows, the hashes come first."""
+    hashed = "--require-hashes --only-binary :all: --no-deps -r requirements.lock"
+    runs = [texts["Makefile"], *(
+        "\n".join(step.get("run", "") for step in job["steps"])
+        for flow in workflows.values() for job in flow["jobs"].values())]
+    loose = [run for run in runs if "-r requirements.txt" in run]
+    assert len(loose) >= 3
+    assert [run for run in loose
+            if not 0 <= run.find(hashed) < run.find("-r requirements.txt")] == []
+
+
 def test_the_library_takes_what_is_there(root, project):
     """Colab keeps its own NumPy and PyTorch: lower bounds alone, and the pins satisfy
     them.
@@ -251,7 +281,9 @@ def lint(root, name, *arguments):
 
 
 def test_zizmor_finds_nothing(root):
-    lint(root, "zizmor", "--offline", "--no-progress", str(Path(".github")))
+    # strict: a workflow that it cannot read is no workflow without faults
+    lint(root, "zizmor", "--offline", "--no-progress", "--strict-collection",
+         str(Path(".github")))
 
 
 def test_actionlint_finds_nothing(root):

@@ -47,6 +47,7 @@ def has_slider(page):
             in path.read_text(encoding="utf-8"))
 
 
+POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 SMALL = "questions/backprop"
 SLIDERS = [page for page in PAGES if has_slider(page)]
 
@@ -160,7 +161,9 @@ def visit(browser, base):
 
 @pytest.fixture
 def broken(site, browser, base):
-    """broken(page, change): a Visit of a copy of the page that `change` has spoilt."""
+    """broken(page, change): a Visit of a copy of the page that `change` has spoilt, and
+    whose policy does not stop it.
+    """
     made, visits = [], []
 
     def spoil(page, change):
@@ -168,7 +171,7 @@ def broken(site, browser, base):
         changed = change(text)
         assert changed != text, "nothing was spoilt"
         path = site / f"{page}-broken.html"
-        path.write_text(changed, encoding="utf-8")
+        path.write_text(POLICY.sub("", changed), encoding="utf-8")
         made.append(path)
         visits.append(Visit(browser, base, f"{page}-broken.html"))
         return visits[-1]
@@ -248,6 +251,17 @@ def poor_alts(alts):
     return [alt for alt in alts if alt is None or nothing.match(alt.strip())]
 
 
+def lay_out(page):
+    """Lay out the cells that are off the screen, too, without a style element, which
+    the page's policy would refuse.
+    """
+    page.evaluate("""() => {
+      const sheet = new CSSStyleSheet();
+      sheet.replaceSync("div.cell{content-visibility:visible!important}");
+      document.adoptedStyleSheets.push(sheet);
+    }""")
+
+
 def axe(page, rules=None, everything=False):
     """axe-core's violations in the whole document, one line an element; the insides of
     code if asked.
@@ -255,13 +269,13 @@ def axe(page, rules=None, everything=False):
     import axe_playwright_python
 
     if not page.evaluate("() => 'axe' in window"):
-        page.add_script_tag(
-            path=str(Path(axe_playwright_python.__file__).with_name("axe.min.js")))
+        script = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+        page.evaluate(script.read_text(encoding="utf-8") + "\n;0")
     # fonts that come late change what is wide, and the site's script notes it a frame
     # later
     # cells that are skipped while off the screen are as high as was guessed, and what
     # follows seems to lie upon them
-    page.add_style_tag(content="div.cell{content-visibility:visible!important}")
+    lay_out(page)
     page.evaluate("() => document.fonts.ready.then(() => new Promise((done) => "
                   "requestAnimationFrame(() => requestAnimationFrame(done))))")
     page.wait_for_function("() => { const at = document.documentElement.dataset; "
@@ -426,7 +440,7 @@ HIDDEN = """() => {
 @pytest.mark.parametrize("page", [page for page in PAGES if "/" not in page])
 def test_signs_captions_and_formulas_are_whole(visit, page, width):
     opened = visit(f"{page}.html", width=width).page
-    opened.add_style_tag(content="div.cell{content-visibility:visible!important}")
+    lay_out(opened)
     assert opened.evaluate(HIDDEN) == []
 
 
@@ -441,7 +455,7 @@ CUT = """() => {
 @pytest.mark.parametrize("page", PAGES)
 def test_no_line_of_code_or_output_is_cut(browser, base, page):
     opened = Visit(browser, base, f"{page}.html", width=1280)
-    opened.page.add_style_tag(content="div.cell{content-visibility:visible!important}")
+    lay_out(opened.page)
     for width in (1280, 1440):
         opened.page.set_viewport_size({"width": width, "height": 900})
         assert opened.page.evaluate(CUT) == [], width
@@ -816,18 +830,6 @@ def test_progress_travels_as_a_file(exam, tmp_path):
     assert progress(exam) == kept
 
 
-def test_the_exam_says_that_it_cannot_keep(browser, base):
-    context = browser.new_context()
-    page = context.new_page()
-    page.add_init_script("Storage.prototype.setItem = () => { throw new Error(); };")
-    page.goto(base + "exam.html")
-    choose(page, 1)
-    page.keyboard.press("Space")
-    page.keyboard.press("3")
-    assert "could not be kept" in page.locator("#byhand-exam .status").inner_text()
-    context.close()
-
-
 def test_a_page_speaks_the_language_that_was_chosen(browser, base):
     opened = Visit(browser, base, f"{SMALL}.html?lang=ko")
     page = opened.page
@@ -1153,6 +1155,292 @@ def test_a_notebook_can_be_opened_in_colab_and_downloaded(files, site, page):
     (download,
      ) = {link for link in links if link.endswith(".ipynb") and "_sources/" in link}
     assert ((site / f"{page}.html").parent / download).is_file()
+
+# ---- what still works without storage, scripts, a network
+
+FULL = """Storage.prototype.setItem = () => {
+  throw new DOMException("full", "QuotaExceededError");
+};"""
+BLOCKED = """Object.defineProperty(window, "localStorage", {configurable: true, get() {
+  throw new DOMException("blocked", "SecurityError");
+}});"""
+LEAVING = """() => {
+  const event = new Event("beforeunload", {cancelable: true});
+  window.dispatchEvent(event);
+  return event.defaultPrevented;
+}"""
+
+
+@pytest.fixture
+def poor(browser, base):
+    """poor(path, script="", **how): a page in a browser that lacks something, and the
+    errors that nobody caught.
+    """
+    contexts = []
+
+    def open_(path, script="", **how):
+        contexts.append(browser.new_context(viewport={"width": 1300, "height": 900},
+                                            reduced_motion="reduce", **how))
+        page, errors = contexts[-1].new_page(), []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.add_init_script(script)
+        page.goto(base + path)
+        return page, errors
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("storage", [FULL, BLOCKED], ids=["full", "blocked"])
+def test_the_exam_says_that_it_cannot_keep(poor, storage):
+    """Before the first answer, and for as long as it is true; and it offers a file."""
+    page, errors = poor("exam.html", storage)
+    warning = page.locator("#byhand-exam .unkept")
+    assert "could not be kept" in warning.inner_text()
+    assert page.evaluate(LEAVING) is False  # nothing to lose yet
+    choose(page, 2)
+    page.keyboard.press("Space")
+    page.keyboard.press("3")
+    assert page.locator(".head").inner_text().startswith("2 of 2")
+    assert warning.is_visible() and page.evaluate(LEAVING) is True
+    with page.expect_download() as download:
+        warning.get_by_role("button").click()
+    saved = json.loads(Path(download.value.path()).read_text("utf-8"))
+    assert [entry["rating"] for entry in saved["log"]] == [3]
+    assert page.evaluate(LEAVING) is False
+    assert axe(page) == []
+    assert errors == []
+
+
+def test_the_exam_does_not_warn_without_need(exam):
+    assert not exam.locator(".unkept").is_visible()
+    choose(exam, 2)
+    exam.keyboard.press("Space")
+    exam.keyboard.press("3")
+    assert not exam.locator(".unkept").is_visible()
+    assert exam.evaluate(LEAVING) is False
+    assert exam.evaluate("() => Object.keys(localStorage).sort()") == [
+        "byhand-exam", "byhand-language", "mode", "theme"]
+
+
+@pytest.mark.parametrize("storage", [FULL, BLOCKED], ids=["full", "blocked"])
+def test_pages_work_where_nothing_is_stored(poor, storage):
+    page, errors = poor(f"{SMALL}.html", storage)
+    seen = []
+    for _ in range(3):
+        page.locator(".theme-switch-button").first.click()
+        seen.append(page.evaluate("() => document.documentElement.dataset.mode"))
+    assert sorted(seen) == ["auto", "dark", "light"]
+    page.locator("select.byhand-language").first.select_option("ko")
+    assert page.evaluate("() => document.documentElement.dataset.language") == "ko"
+    page.keyboard.press("Control+k")
+    page.keyboard.type("backpropagation")
+    page.wait_for_selector(".byhand-hits a")
+    assert errors == []
+
+
+# pictures of which the reader sees both forms, or none, or the wrong one
+FORMS = """() => [...document.querySelectorAll(".bd-article img.only-light")]
+  .filter((image) => !image.closest(".frame[hidden]") && !image.closest("details")
+    && (!image.checkVisibility() || image.nextElementSibling.checkVisibility()))
+  .map((image) => image.alt)"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", [SLIDERS[0], SMALL])
+def test_without_scripts_everything_can_be_read(poor, name, scheme):
+    page, _ = poor(f"{name}.html", java_script_enabled=False, color_scheme=scheme)
+    assert page.evaluate("() => document.documentElement.dataset.scripts") is None
+    assert page.evaluate(UNTYPESET) == [] and page.evaluate(FORMS) == []
+    assert page.locator(".bd-article .katex:visible").count() > 5
+    assert page.evaluate(CONTRAST)["contrast"] >= 7
+    lay_out(page)
+    for explore in page.locator(".byhand-explore").all():
+        assert explore.locator(".frame:visible img:visible").count() == 1
+        assert not explore.locator("input").is_visible()
+        assert "needs JavaScript" in explore.inner_text()
+    assert not page.locator("select.byhand-language").first.is_visible()
+    if name == SMALL:
+        minutes = page.locator("p:has(strong:text-is('In one minute.'))")
+        questions = page.locator(".bd-article h2").count() - 1  # the references
+        assert minutes.count() == questions
+        assert all(minute.is_visible() for minute in minutes.all())
+    fold = page.locator(".bd-article details").first
+    fold.locator("summary").first.click()
+    assert fold.get_attribute("open") is not None
+
+
+def test_without_scripts_the_questions_are_there(poor):
+    page, _ = poor("all-questions.html", java_script_enabled=False)
+    assert not page.locator(".byhand-filter").is_visible()
+    fold = page.locator("details.entry").first
+    fold.locator("summary").click()
+    assert "In one minute" in fold.inner_text()
+    page.goto(urljoin(page.url, "exam.html"))
+    page.locator("#byhand-exam a").first.click()
+    assert page.url.endswith("all-questions.html")
+
+
+@pytest.mark.parametrize("lost", ["exam.js", "cards.js", "fsrs/index.umd.js"])
+def test_a_script_that_is_lost_or_not_understood_leaves_a_way(browser, base, lost):
+    """An old browser reads nothing of a script whose syntax it does not know."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.route(f"**/{lost}", lambda route: route.fulfill(
+        content_type="text/javascript", body="this is no script"))
+    page.goto(base + "exam.html")
+    assert page.locator("#byhand-exam a[href='all-questions.html']").first.is_visible()
+    context.close()
+
+
+def test_our_scripts_are_understood_by_browsers_of_2022():
+    """No lookbehind, which Safari knew only in 2023 and which stops a whole script."""
+    for path in (ROOT / "book/_static").glob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"\(\?<[!=]", text), path.name
+
+
+def test_the_network_may_fail_and_come_back(poor):
+    page, errors = poor("exam.html")
+    page.context.set_offline(True)
+    choose(page, 1)
+    page.keyboard.press("Space")
+    page.keyboard.press("3")
+    assert page.locator(".end tbody tr").count() == 1  # all that it needs is here
+    page.keyboard.press("Control+k")
+    page.keyboard.type("gradient")
+    page.get_by_text("The search does not work now").first.wait_for()
+    page.context.set_offline(False)
+    page.keyboard.type("s")
+    page.wait_for_selector(".byhand-hits a")
+    assert errors == []
+
+
+# ---- the policy: which scripts and styles a page may run
+
+RECORD = """addEventListener("securitypolicyviolation", (event) => {
+  (window.violations ??= []).push(`${event.violatedDirective} ${event.blockedURI} `
+    + `${event.sourceFile} ${event.lineNumber} ${event.sample}`);
+});
+window.print = () => { window.printed = true; };"""
+
+
+@pytest.fixture(scope="session")
+def inline(script):
+    """What stands inline on a page, as the page's own extension reads it."""
+    return script("book/_ext/policy.py")
+
+
+def sources(policy):
+    """{directive: its sources} of a policy as it is written."""
+    return {name: rest for name, *rest in (part.split() for part in policy.split(";"))}
+
+
+def test_each_page_has_a_policy_that_knows_what_is_inline(files, site, inline):
+    """One, before all that it is to hold; and nothing in it that fits no more."""
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        (match,) = POLICY.finditer(text)
+        assert re.search("<script|<link|<style|<base", text[:match.start()]) is None
+        allowed, found = sources(match.group(1)), inline.Inline(text)
+        held = [one for one in allowed["script-src"] if one.startswith("'sha256-")]
+        assert held == inline.hashes(found.scripts + found.handlers), path
+        for name in ("script-src", "style-src-elem", "default-src"):
+            assert not {"'unsafe-inline'", "'unsafe-eval'", "*", "https:", "data:"
+                        } & set(allowed[name]), (path, name)
+        assert allowed["object-src"] == allowed["base-uri"] == ["'none'"]
+
+
+def test_a_policy_reads_a_page_as_a_browser_does(inline):
+    text = ('<meta charset="utf-8"><script>a < b && "</div>"</script>'
+            '<style>p {}</style><script src="x.js"></script>'
+            '<script type="application/json">{}</script>'
+            '<a onclick="f(&quot;&quot;)">x</a>')
+    found = inline.Inline(text)
+    assert found.scripts == ['a < b && "</div>"']
+    assert found.styles == ["p {}"] and found.handlers == ['f("")']
+    once = inline.guard(text)
+    assert inline.guard(once) == once and once.count("Content-Security-Policy") == 1
+    with pytest.raises(ValueError, match="charset"):
+        inline.guard("<p>no head</p>")
+
+
+def use(page, name):
+    """Everything on a page that needs a script."""
+    for button in page.locator(".theme-switch-button").all()[:1]:
+        before = page.evaluate("() => document.documentElement.dataset.mode")
+        button.click()
+        assert page.evaluate("() => document.documentElement.dataset.mode") != before
+    for button in page.locator("button.copybtn").all()[:1]:  # it may lie in a fold
+        button.dispatch_event("click")
+        page.wait_for_selector("button.copybtn.success", state="attached")
+    for slider in page.locator(".byhand-explore input").all()[:1]:
+        before = page.locator(".byhand-explore output").first.inner_text()
+        slider.press("ArrowRight")
+        assert page.locator(".byhand-explore output").first.inner_text() != before
+    page.evaluate("() => document.querySelector('[onclick*=print]')?.click()")
+    page.evaluate("() => document.querySelector('[onclick*=Full]')?.click()")
+    if name == "exam":
+        choose(page, 1)
+        page.keyboard.press("Space")
+        page.keyboard.press("3")
+        assert page.locator(".end tbody tr").count() == 1
+    if name == "claims":
+        page.locator(".byhand-claims th").first.click()
+    if name == "all-questions":
+        page.get_by_label("Find").fill("whitening")
+        assert shown(page) < 20
+    page.keyboard.press("Control+k")
+    page.keyboard.type("backpropagation")
+    page.wait_for_selector(".byhand-hits a")
+
+
+@pytest.mark.parametrize("place", ["served", "folder"])
+@pytest.mark.parametrize("name", ["index", SLIDERS[0], SMALL, "exam", "all-questions",
+                                  "claims", "search"])
+def test_no_page_breaks_its_policy(browser, base, site, name, place):
+    context = browser.new_context(permissions=["clipboard-write"],
+                                  reduced_motion="reduce")
+    page = context.new_page()
+    page.add_init_script(RECORD)
+    page.goto(urljoin(base if place == "served" else site.as_uri() + "/",
+                      f"{name}.html"))
+    assert page.evaluate("() => 'violations' in window") is False
+    use(page, name)
+    assert page.evaluate("() => window.violations ?? []") == []
+    assert page.locator("[onclick*=print]").count() == 0 or page.evaluate(
+        "() => window.printed"), "a handler of the theme does nothing"
+    context.close()
+
+
+@pytest.mark.parametrize("element, directive", [
+    ("<script>window.foreign = 1</script>", "script-src"),
+    ('<script src="https://example.invalid/x.js"></script>', "script-src"),
+    ('<script src="data:text/javascript,window.foreign=1"></script>', "script-src"),
+    ('<img src="x" onerror="window.foreign = 1">', "script-src"),
+    ("<style>body { display: none }</style>", "style-src"),
+    ('<link rel="stylesheet" href="https://example.invalid/x.css">', "style-src"),
+    ('<img src="https://example.invalid/x.png">', "img-src"),
+    ('<iframe src="https://example.invalid/"></iframe>', "frame-src"),
+    ('<object data="https://example.invalid/"></object>', "object-src"),
+    ('<base href="https://example.invalid/">', "base-uri"),
+])
+def test_the_policy_refuses_what_is_not_of_the_site(browser, base, site, element,
+                                                    directive):
+    text = (site / "exam.html").read_text(encoding="utf-8")
+    path = site / "refused.html"
+    path.write_text(text.replace("</article>", f"{element}</article>"),
+                    encoding="utf-8")
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_init_script(RECORD)
+    page.goto(base + path.name)
+    page.wait_for_function("() => window.violations")
+    assert page.evaluate("() => window.violations[0]").startswith(directive)
+    assert page.evaluate("() => window.foreign") is None
+    context.close()
+    path.unlink()
 
 
 # ---- these checks can fail

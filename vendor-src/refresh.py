@@ -24,11 +24,13 @@ VENDOR = Path(__file__).resolve().parent.parent / "vendor"
 SUMS = "SHA256SUMS"
 OWN = {"README.md", SUMS}  # the files under vendor/ that are ours and not npm's
 
-# folder under vendor/: package, version, the integrity that npm publishes, and which
-# files the site needs
+# folder under vendor/: package, where its source lies, its licence, its version, the
+# integrity that npm publishes, and which files the site needs
 PACKAGES = {
     "katex": {
         "name": "katex",
+        "home": "https://github.com/KaTeX/KaTeX",
+        "licence": "MIT",
         "version": "0.16.22",  # the version that sphinxcontrib-katex renders with
         "integrity": "sha512-XCHRdUw4lf3SKBaJe4EvgqIuWwkPSo9XoeO8GjQW94Bp7TWv9hNh"
                      "zZjZ+OH9yf1UmLygb7DIT5GSFQiyt16zYg==",
@@ -41,6 +43,8 @@ PACKAGES = {
     },
     "minisearch": {
         "name": "minisearch",
+        "home": "https://github.com/lucaong/minisearch",
+        "licence": "MIT",
         "version": "7.2.0",
         "integrity": "sha512-dqT2XBYUOZOiC5t2HRnwADjhNS2cecp9u+TJRiJ1Qp/f5qjkeT5APcGP"
                      "jHw+bz89Ms8Jp+cG4AlE+QZ/QnDglg==",
@@ -49,6 +53,8 @@ PACKAGES = {
     },
     "fsrs": {
         "name": "ts-fsrs",
+        "home": "https://github.com/open-spaced-repetition/ts-fsrs",
+        "licence": "MIT",
         "version": "5.4.2",
         "integrity": "sha512-z4qop4pzTcyTzuJ566d9EaX/4bZZzhYfeaPImfVr+xcYT65c5oBgFDij"
                      "UhCE/D+C78eaolHIhKRZ04/RwF+v2g==",
@@ -57,6 +63,8 @@ PACKAGES = {
     },
     "sortable": {
         "name": "sortable-tablesort",
+        "home": "https://github.com/tofsjonas/sortable",
+        "licence": "Unlicense",
         "version": "4.1.7",
         "integrity": "sha512-0LX+ca57WjhQCUZjkz7q1XOS4gQ7QhaVgkz3kGPqXPule8oDB5rOCvbW"
                      "MIAnT8ElLePTBWMQHce1hFP82Hm5HA==",
@@ -83,6 +91,15 @@ def tarball(name, version, integrity, folder):
     return path
 
 
+def expect(package, described):
+    """The package says of itself what we say of it."""
+    for ours, theirs in (("name", "name"), ("version", "version"),
+                         ("licence", "license")):
+        if described.get(theirs) != package[ours]:
+            raise SystemExit(f"{package['name']}: {theirs} is "
+                             f"{described.get(theirs)}, expected {package[ours]}")
+
+
 def unpack(path, package, target):
     """Copy the files that the site needs; each pattern must find at least one."""
     found = {pattern: 0 for pattern in package["files"]}
@@ -91,6 +108,8 @@ def unpack(path, package, target):
             inner = member.name.split("/", 1)[-1]  # npm puts everything below package/
             if not member.isfile() or inner in package["leave"]:
                 continue
+            if inner == "package.json":
+                expect(package, json.load(archive.extractfile(member)))
             for pattern, folder in package["files"].items():
                 if fnmatch.fnmatchcase(inner, pattern):
                     found[pattern] += 1

@@ -239,6 +239,8 @@ class Sliders(SphinxPostTransform):
             f'<output for="{name}" style="min-width: {max(map(len, labels))}ch">'
             f'{escape(labels[shown])}</output></div>'
             f'<div class="frames">{pictures}</div>{caption}'
+            f'<noscript><p>One of {len(labels)} pictures: the slider that shows the '
+            f'others needs JavaScript.</p></noscript>'
             f'<p class="visually-hidden" aria-live="polite"></p></div>')
 
     def frame(self, html):

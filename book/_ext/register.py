@@ -331,9 +331,11 @@ def worst(record, group, dtype):
 
 
 EXAM = (
-    '<div id="byhand-exam"><p>The exam runs in your browser and needs JavaScript. '
-    'Without it, <a href="all-questions.html">all questions</a> with their answers '
-    'can be read.</p></div>'
+    '<div id="byhand-exam"><p>The exam runs in your browser and needs JavaScript, of '
+    '2022 or later. Without it, <a href="all-questions.html">all questions</a> with '
+    'their answers can be read.</p><p lang="ko">모의 면접에는 자바스크립트가 '
+    '필요합니다(2022년 이후 브라우저). 없어도 <a '
+    'href="all-questions.html">모든 질문</a>과 답은 읽을 수 있습니다.</p></div>'
     + "".join(f'<script src="{name}"></script>' for name in (
         "fsrs/index.umd.js", "_static/cards.js", "_static/exam.js")))
 

@@ -38,7 +38,7 @@
 
   // ---- what is kept
 
-  let keeps = true;
+  let keeps = true, loses = false;  // loses: leaving the page would lose what no file has
   const fresh = () => ({ version: VERSION, language: document.documentElement.dataset.language || "en", cards: {}, log: [] });
   const date = (text) => typeof text === "string" && !Number.isNaN(Date.parse(text));
   const number = (value) => typeof value === "number" && Number.isFinite(value);
@@ -67,7 +67,12 @@
       localStorage.setItem(KEY, JSON.stringify(state));
       keeps = true;
     } catch { keeps = false; }
-    if (!keeps) say(t("full"));
+    loses = !keeps && state.log.length > 0;
+    warn();
+  };
+  const save = () => {
+    download(JSON.stringify(state, null, 1), "byhand-exam.json");
+    loses = false;
   };
   const download = (text, name) => {
     const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
@@ -89,6 +94,13 @@
   const status = make("p", { role: "status", className: "status" });
   const stage = make("div", { className: "stage" });
   const say = (text) => { status.textContent = text; };
+  // It stays for as long as it is true, whatever else is said.
+  const unkept = make("div", { role: "alert", className: "unkept", hidden: true });
+  const warn = () => {
+    unkept.hidden = keeps;
+    unkept.replaceChildren(...(keeps ? [] : [make("p", {}, t("full")), button(t("export"), save)]));
+  };
+  window.addEventListener("beforeunload", (event) => { if (loses) event.preventDefault(); });
   const show = (...children) => {
     stage.lang = inKorean() ? "ko" : "en";
     stage.replaceChildren(...children.filter(Boolean));
@@ -168,7 +180,7 @@
     show(form,
       make("p", {}, `${cards.filter(kept).length} ${t("of")} ${cards.length} ${t("kept")}; ${cards.filter((card) => isDue(card, now)).length} ${t("dueNow")}.`),
       calibration(),
-      make("p", { className: "files" }, button(t("export"), () => download(JSON.stringify(state, null, 1), "byhand-exam.json")), " ",
+      make("p", { className: "files" }, button(t("export"), save), " ",
         button(t("import"), () => file.click()), file, " ",
         button(t("forget"), () => { if (confirm(t("sureForget"))) { state = { ...fresh(), language: state.language }; keep(); home(); } })));
   };
@@ -380,12 +392,19 @@
             localStorage.setItem(`${KEY}-old-${Date.now()}`, text);
             localStorage.removeItem(KEY);
             start();
-          } catch { say(t("full")); }
+          } catch {
+            keeps = false;
+            warn();
+          }
         }, { className: "primary" }))));
   };
-  place.replaceChildren(status, stage);
+  place.replaceChildren(unkept, status, stage);
   let text = null;
-  try { text = localStorage.getItem(KEY); } catch { keeps = false; }
+  try {
+    text = localStorage.getItem(KEY);
+    localStorage.setItem(`${KEY}-try`, "1");  // known before the first answer, not after it
+    localStorage.removeItem(`${KEY}-try`);
+  } catch { keeps = false; }
   try {
     if (text !== null) state = read(text);
   } catch (problem) {
@@ -394,5 +413,5 @@
   }
   start();
   window.addEventListener("hashchange", start);
-  if (!keeps) say(t("full"));
+  warn();
 })();

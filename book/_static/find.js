@@ -19,7 +19,7 @@
     if (word.length < 2) return [word];
     return [...Array(word.length - 1).keys()].map((i) => word.slice(i, i + 2));
   };
-  const stem = (word) => (word.length > 4 ? word.replace(/(ies)$/, "y").replace(/(?<!s)s$/, "") : word);
+  const stem = (word) => (word.length > 4 ? word.replace(/(ies)$/, "y").replace(/([^s])s$/, "$1") : word);
   const split = (text) => text.toLowerCase().normalize("NFC").split(/[^\p{Letter}\p{Number}]+/u)
     .flatMap((word) => word.split(/([가-힣]+)/)).filter(Boolean);
   const terms = (text) => split(text).flatMap((word) => {
@@ -66,7 +66,14 @@
       fuzzy: (term) => (term.length > 4 && !HANGUL.test(term) ? 0.2 : false),
     }).slice(0, 12);
   };
-  const search = async (query) => (await (engine ??= build()))(query);
+  const search = async (query) => {
+    try {
+      return (await (engine ??= build()))(query);
+    } catch (problem) {
+      engine = undefined;  // when the network is back, the next letter tries again
+      throw problem;
+    }
+  };
   window.byhandSearch = search;
 
   // ---- what is found
@@ -124,7 +131,7 @@
       try {
         if (query) hits = await search(query);
       } catch (problem) {
-        status.textContent = `The search does not work here: ${problem.message}.`;
+        status.textContent = `The search does not work now: ${problem.message}. The next letter tries again.`;
         return;
       }
       if (mine !== turn) return;
@@ -136,7 +143,7 @@
     };
     let wait;
     input.addEventListener("input", () => { clearTimeout(wait); wait = setTimeout(show, 80); });
-    input.addEventListener("focus", () => { (engine ??= build()).catch(() => {}); });
+    input.addEventListener("focus", () => { search("").catch(() => {}); });
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       await show();

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from dask.distributed import Client, LocalCluster, as_completed
+from dask.distributed import Client, KilledWorker, LocalCluster, as_completed
 from dask.utils import parse_bytes, parse_timedelta
 from tqdm import tqdm
 
@@ -116,7 +116,7 @@ def cluster(address, workers, scratch):
     shutil.rmtree(scratch, ignore_errors=True)  # left by one that was killed
     with LocalCluster(
         workers, threads_per_worker=1, processes=True, host="127.0.0.1",
-        dashboard_address=None, memory_limit=0, local_directory=str(scratch),
+        dashboard_address="127.0.0.1:0", memory_limit=0, local_directory=str(scratch),
         silence_logs=logging.CRITICAL, scheduler_kwargs={"allowed_failures": RETRIES},
     ) as local, Client(local) as client:
         yield client
@@ -136,9 +136,11 @@ def places(client):
 
 def died(error):
     """The result of a run that no worker could bring to an end."""
+    kind, message = type(error).__name__, str(error)[:500]
+    if isinstance(error, KilledWorker):
+        kind, message = "worker", f"it died, and in {error.allowed_failures} more tries"
     return {"status": "stopped", "claims": {}, "error": {
-        "kind": type(error).__name__, "message": str(error)[:500], "cell": None,
-        "line": ""}}
+        "kind": kind, "message": message, "cell": None, "line": ""}}
 
 
 def results(client, runs, *limits):
@@ -154,7 +156,9 @@ def results(client, runs, *limits):
     send()
     for future in completed:
         one, error = running.pop(future), future.exception()
-        yield one, future.result() if error is None else died(error)
+        result = future.result() if error is None else died(error)
+        future.release()  # or its worker's death would have it done once more
+        yield one, result
         send()
 
 

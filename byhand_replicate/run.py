@@ -37,8 +37,8 @@ def memory(process):
 
 class Limits:
     """Watches the kernel, and whatever it starts, while a notebook runs; ends them at
-    the limit of time (seconds) or memory (bytes). `reason` says so, `peak` how much
-    memory was seen.
+    the limit of time (seconds) or memory (bytes). `reason` is then ("time", sentence)
+    or ("memory", sentence), `peak` the most memory that was seen.
 
     A worker has one thread, so every process below it belongs to this one run. Dask's
     own limit looks at the worker alone, and papermill's at one cell alone.
@@ -64,9 +64,9 @@ class Limits:
             kernels = psutil.Process().children(recursive=True)
             self.peak = max(self.peak, used := sum(map(memory, kernels)))
             if time.monotonic() - self._start > self.seconds:
-                self.reason = f"the time limit of {self.seconds:g} s"
+                self.reason = "time", f"the limit is {self.seconds:g} s"
             elif used > self.size:
-                self.reason = f"the memory limit of {self.size / 2**20:.0f} MiB"
+                self.reason = "memory", f"the limit is {self.size / 2**20:.0f} MiB"
             if self.reason:
                 return self._end(kernels)
 
@@ -101,7 +101,7 @@ def last_cell(notebook, executed):
     it is stored, from 1; (None, "") if none was.
     """
     begun = [cell.id for cell in nbformat.read(executed, as_version=4).cells
-             if cell.metadata.get("papermill", {}).get("status", "pending") != "pending"
+             if cell.metadata.get("papermill", {}).get("start_time")
              ] if executed.is_file() else []
     for number, cell in reversed([*enumerate(notebook.cells, start=1)]):
         if cell.id in begun and cell.cell_type == "code":
@@ -133,9 +133,8 @@ def execute(notebook, parameters, folder, limits):
     except (DeadKernelError, RuntimeError) as error:  # also before the first cell
         if limits.reason is None and not isinstance(error, DeadKernelError):
             raise
-        reason = limits.reason or "the kernel died"
-        return failure("stopped", "limit" if limits.reason else "kernel", reason,
-                       notebook, executed)
+        kind, reason = limits.reason or ("kernel", "the kernel died")
+        return failure("stopped", kind, reason, notebook, executed)
     return {"status": "done"}
 
 

@@ -25,8 +25,9 @@ class Notebook:
     path: Path
 
     def read(self):
-        """The notebook without its outputs."""
+        """The notebook without its outputs and the state of its sliders."""
         notebook = nbformat.read(self.path, as_version=4)
+        notebook.metadata.pop("widgets", None)
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
@@ -137,16 +138,15 @@ def library_hash(notebook, folder=ROOT / "byhand"):
     return digest({name: bare(source) for name, source in sources.items()})
 
 
-def parameters(notebook, seed, device, sizes):
-    """What is passed to the notebook: seed, device, and the sizes of its variant unless
-    the stored ones are asked for; of these what the notebook takes.
+def parameters(notebook, device, sizes):
+    """What is passed to the notebook beside the seed: the device, if it takes one, and
+    the sizes of its variant, unless the stored ones are asked for.
 
     Raises ValueError if the notebook lacks a size that its variant names.
     """
     takes = papermill.inspect_notebook(notebook.path).keys()
     variant = notebook.read().metadata.get("byhand", {}).get("variant", {})
     given = dict(variant) if sizes == "variant" else {}
-    if unknown := given.keys() - takes:
+    if unknown := ({"seed"} | given.keys()) - takes:
         raise ValueError(f"{notebook.name} has no parameters {sorted(unknown)}")
-    general = {"seed": seed, "device": device}
-    return given | {name: general[name] for name in general if name in takes}
+    return given | ({"device": device} if "device" in takes else {})

@@ -95,11 +95,11 @@ def plan(found, seeds, out, device, sizes):
         stripped = notebook.read()
         source = notebooks.source_hash(stripped)
         library = notebooks.library_hash(stripped)
-        for seed in seeds:
-            path = out / f"{device}-{sizes}" / notebook.name / f"seed-{seed}.json"
-            given = notebooks.parameters(notebook, seed, device, sizes)
-            runs.append(Run(notebook.name, seed, path, nbformat.writes(stripped), given,
-                            source, library))
+        text = nbformat.writes(stripped)
+        given = notebooks.parameters(notebook, device, sizes)
+        folder = out / f"{device}-{sizes}" / notebook.name
+        runs += [Run(notebook.name, seed, folder / f"seed-{seed}.json", text,
+                     given | {"seed": seed}, source, library) for seed in seeds]
     return sorted(runs, key=lambda one: one.seed)
 
 
@@ -113,7 +113,6 @@ def cluster(address, workers, scratch):
             client.wait_for_workers(1, timeout=60)
             yield client
         return
-    shutil.rmtree(scratch, ignore_errors=True)  # left by one that was killed
     with LocalCluster(
         workers, threads_per_worker=1, processes=True, host="127.0.0.1",
         dashboard_address="127.0.0.1:0", memory_limit=0, local_directory=str(scratch),
@@ -189,7 +188,7 @@ def replicate(runs, arguments):
         return 0
     missed, state = 0, commit()
     environment = {"BYHAND_VARIANT": "1" if arguments.sizes == "variant" else ""}
-    scratch = arguments.out / "scratch"
+    scratch = arguments.out / "scratch" / str(os.getpid())
     with cluster(arguments.scheduler, arguments.workers, scratch) as client, tqdm(
         total=len(runs), initial=there, unit="run") as bar:
         for one, result in results(client, left, arguments.time_limit,

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import tempfile
 import threading
 import time
@@ -109,8 +110,17 @@ def last_cell(notebook, executed):
     return None, ""
 
 
-def failure(status, kind, message, notebook, executed):
-    number, line = last_cell(notebook, executed)
+def failing_line(error):
+    """The line of the cell that raised, "" if the traceback does not say."""
+    trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
+    found = re.search(r"Cell In\[\d+\], line (\d+)", trace)
+    lines = error.source.split("\n")
+    return lines[int(found[1]) - 1].strip() if found else ""
+
+
+def failure(status, kind, message, notebook, executed, line=""):
+    number, first = last_cell(notebook, executed)
+    line = line or first
     return {"status": status, "error": {"kind": kind, "message": message[:500],
                                         "cell": number, "line": line}}
 
@@ -129,7 +139,8 @@ def execute(notebook, parameters, folder, limits):
                 cwd=str(here), progress_bar=False,
                 extra_arguments=["--log-level=ERROR"])  # the bar is for the terminal
     except PapermillExecutionError as error:
-        return failure("failed", error.ename, error.evalue, notebook, executed)
+        return failure("failed", error.ename, error.evalue, notebook, executed,
+                       failing_line(error))
     except (DeadKernelError, RuntimeError) as error:  # also before the first cell
         if limits.reason is None and not isinstance(error, DeadKernelError):
             raise

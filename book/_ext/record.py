@@ -19,7 +19,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "record"
 CLAIM = re.compile(
-    r'(<div class="byhand-claim [^>]*id="claim-([^"]+)">\s*<p class="byhand-title">.*?</p>'
+    r'(<div class="byhand-claim [^>]*id="claim-([^"]+)">\s*'
+    r'<p class="byhand-title">.*?</p>'
     r'(?:\s*<p class="byhand-(?:correct|said)">.*?</p>)*)', re.DOTALL)
 BOX = re.compile(
     r'(<details class="byhand-check" data-group="([^"]+)">.*?)(</details>)', re.DOTALL)
@@ -123,7 +124,8 @@ def frequency(entry):
     """(English, Korean) on how often a claim held; what did not is named apart."""
     if not entry["n"]:
         seeds = entry["not_reached"]
-        return (f"not reached in {seeds} seeds", f"시드 {seeds}개에서 측정에 이르지 못함")
+        return (f"not reached in {seeds} seeds",
+                f"시드 {seeds}개에서 측정에 이르지 못함")
     interval = f"{entry['low']:.2f}–{entry['high']:.2f}"
     english = f"held in {entry['held']} of {entry['n']} seeds ({interval})"
     korean = f"시드 {entry['n']}개 중 {entry['held']}개에서 성립 ({interval})"
@@ -136,7 +138,7 @@ def frequency(entry):
 
 
 def often(entry, root):
-    """The line on it in a claim's box; root: the way to the site's root, "" or "../"."""
+    """The line on it in a claim's box; root is the way to the site's, "" or "../"."""
     english, korean = frequency(entry)
     return (f'<p class="byhand-often"><a href="{root}replication.html">'
             f'<span class="say-en">Other seeds: {english}</span>'

@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 from lxml import etree
 from lxml import html as lxml_html
-from record import frequency, replication, stored
+from record import replication, stored
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = "https://deep-learning-by-hand.github.io/book/"
@@ -339,7 +339,8 @@ def ended(record):
     items = "".join(
         f"<li>{escape(name)}, seeds {one['seeds']}: {one['status']}"
         + (f" in cell {one['cell']}" if one["cell"] else "")
-        + f", {escape(one['kind'])}: {escape(one['message'].splitlines()[0])}</li>"
+        + f", <code>{escape(one['line'])}</code>" * bool(one["line"])
+        + f", {escape(one['kind'])} {escape(one['message'].partition(chr(10))[0])}</li>"
         for name, entry in record["notebooks"].items() for one in entry["failures"])
     return f"<p>Runs that ended early:</p><ul>{items}</ul>" if items else ""
 

@@ -16,6 +16,7 @@ help:
 	@echo "make chapter NAME=losses  export a chapter's module, run the chapter and all that imports it"
 	@echo "make steady NAME=losses   run a chapter under other kernels, threads and seeds"
 	@echo "make record               write the record of this device: errors, tolerances, claims"
+	@echo "make replicate            run every notebook with 30 seeds, for hours (SEEDS=1-5 NAME=losses)"
 	@echo "make serve                show the website at http://127.0.0.1:8000 (PORT=8000)"
 	@echo "make pins                 write requirements.txt from requirements.in, and its hashes (needs uv)"
 	@echo "make lock                 write the hashes of requirements.txt into requirements.lock (needs uv)"
@@ -56,6 +57,11 @@ record: $(READY)
 	-BYHAND_RECORD=$(CURDIR)/_build/record/lines.jsonl $(ONE_THREAD) \
 		$(BIN)/pytest --nbval book -q -p no:cacheprovider -n 2 --dist loadfile
 	$(BIN)/python book/_ext/record.py _build/record/lines.jsonl book/record
+
+# how often the claims hold: it goes on where it was ended, and counts what is there
+replicate: $(READY)
+	-$(BIN)/byhand-replicate --seeds $(or $(SEEDS),1-30) $(if $(NAME),--only $(NAME))
+	$(BIN)/byhand-replicate --seeds $(or $(SEEDS),1-30) $(if $(NAME),--only $(NAME)) --summary
 
 jupyter: $(READY)
 	$(BIN)/jupyter-lab book
@@ -123,4 +129,4 @@ vendor:
 clean:
 	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
 
-.PHONY: help book test jupyter serve chapter steady record pdf epub pins lock vendor clean
+.PHONY: help book test jupyter serve chapter steady record replicate pdf epub pins lock vendor clean

@@ -376,6 +376,34 @@ def test_what_came_out_and_the_verdict(verdict, found, strict, variant, monkeypa
                 claimed(monkeypatch, found, mode, verdict=verdict)
 
 
+@pytest.mark.parametrize(["verdict", "found", "control", "outcome"], [
+    ("holds", ["yes"], "yes", "held"), ("holds", ["no"], "yes", "contradicted"),
+    ("holds", ["unknown"], "yes", "undecided"),
+    ("holds", ["yes"], "no", "contradicted"),
+    ("holds", ["yes"], "unknown", "undecided"), ("wrong", ["no"], "yes", "held"),
+    ("holds", ["yes", "unknown"], "yes", "undecided"),
+    ("holds", ["no", "unknown"], "yes", "contradicted"),
+    ("holds-with-conditions", ["yes", "no"], "yes", "held"),
+    ("holds-with-conditions", ["yes", "unknown"], "yes", "undecided"),
+    ("holds-with-conditions", ["yes", "yes"], "yes", "contradicted"),
+    ("undecided", ["unknown"], "yes", "held"),
+    ("undecided", ["unknown"], "unknown", "undecided"),
+    ("undecided", ["yes"], "yes", "contradicted"),
+])  # fmt: skip
+def test_replication_records_and_goes_on(
+    verdict, found, control, outcome, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("BYHAND_REPLICATE", "1")
+    monkeypatch.setenv("BYHAND_RECORD", str(tmp_path / "record.jsonl"))
+    claimed(monkeypatch, {f"{i} {name}": outcomes()[name]
+                          for i, name in enumerate(found)},
+            control={"same": outcomes()[control]}, verdict=verdict)
+    *_, line = map(json.loads, (tmp_path / "record.jsonl").read_text(
+        encoding="utf-8").splitlines())
+    assert line["outcome"] == outcome
+    assert line["failed_controls"] == ([] if control == "yes" else ["same"])
+
+
 def test_undecided_is_not_no(monkeypatch):
     with pytest.raises(AssertionError, match="undecided is not no"):
         claimed(monkeypatch, outcomes()["unknown"], verdict="wrong")
@@ -470,6 +498,17 @@ def test_the_best_value_lies_inside_the_grid(monkeypatch):
     monkeypatch.setenv("BYHAND_VARIANT", "1")
     with pytest.warns(UserWarning, match="an end of the grid"):
         assert tuned(lambda v: v, [1, 2, 3]) == 1
+
+
+def test_an_end_of_the_grid_is_recorded(monkeypatch, tmp_path):
+    monkeypatch.delenv("BYHAND_VARIANT", raising=False)
+    monkeypatch.setenv("BYHAND_REPLICATE", "1")
+    monkeypatch.setenv("BYHAND_RECORD", str(tmp_path / "record.jsonl"))
+    with pytest.warns(UserWarning, match="an end of the grid"):
+        assert tuned(lambda v: v, [1, 2, 3]) == 1
+    *_, line = map(json.loads, (tmp_path / "record.jsonl").read_text(
+        encoding="utf-8").splitlines())
+    assert line["kind"] == "grid" and "is 1, an end" in line["message"]
 
 
 def test_baselines_are_scikit_learn_s():

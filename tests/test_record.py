@@ -104,3 +104,33 @@ def test_a_page_shows_what_was_recorded(record):
     record.add_records(App, "page", "", context, None)
     assert context["body"].count("byhand-record") == 1
     assert "float64 2.0e-16" in context["body"].split('data-group="other"')[0]
+
+
+ENTRY = {"notebook": "x", "held": 27, "contradicted": 1, "undecided": 2, "n": 30,
+         "not_reached": 0, "low": 0.7438, "high": 0.9654, "situations": {}}
+
+
+def test_a_claim_says_how_often_it_held(record):
+    """After what is said, before the numbers; only where a record knows the claim."""
+    class App:
+        byhand_replication = {"claims": {"x.1": ENTRY, "x.3": ENTRY | {
+            "n": 0, "not_reached": 4}}}
+
+    box = ('<div class="byhand-claim verdict-holds" id="claim-{}"><p class="byhand-'
+           'title">Claim</p><p class="byhand-correct">So.</p><dl></dl></div>')
+    context = {"body": "".join(map(box.format, ("x.1", "x.2", "x.3")))}
+    record.add_frequencies(App, "book/questions/x", "", context, None)
+    first, second, third = context["body"].split("</div>")[:3]
+    assert '>So.</p><p class="byhand-often"><a href="../replication.html">' in first
+    assert ("Other seeds: held in 27 of 30 seeds (0.74–0.97), contradicted in 1, "
+            "undecided in 2<") in first and "not reached" not in first
+    assert "byhand-often" not in second
+    assert "Other seeds: not reached in 4 seeds<" in third
+
+
+def test_the_many_seeds_are_no_device(record, tmp_path):
+    assert record.replication(tmp_path)["claims"] == {}
+    (tmp_path / "replication.json").write_text('{"claims": {"x.1": {}}}')
+    (tmp_path / "cpu.json").write_text("{}")
+    assert list(record.stored(tmp_path)) == ["cpu"]
+    assert record.replication(tmp_path)["claims"] == {"x.1": {}}

@@ -18,6 +18,10 @@ from html import escape
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "record"
+CLAIM = re.compile(
+    r'(<div class="byhand-claim [^>]*id="claim-([^"]+)">\s*'
+    r'<p class="byhand-title">.*?</p>'
+    r'(?:\s*<p class="byhand-(?:correct|said)">.*?</p>)*)', re.DOTALL)
 BOX = re.compile(
     r'(<details class="byhand-check" data-group="([^"]+)">.*?)(</details>)', re.DOTALL)
 
@@ -81,9 +85,18 @@ def slug(record):
 
 
 def stored(folder=FOLDER):
-    """{name: record} of the files in the folder."""
+    """{name: record} of the devices: the files in the folder but for the many seeds."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8"))
-            for path in sorted(Path(folder).glob("*.json"))}
+            for path in sorted(Path(folder).glob("*.json"))
+            if path.stem != "replication"}
+
+
+def replication(folder=FOLDER):
+    """What byhand-replicate --summary counted; without it, no claims and notebooks."""
+    path = Path(folder) / "replication.json"
+    if not path.is_file():
+        return {"run": {}, "notebooks": {}, "claims": {}}
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 # --- on the site ---
@@ -107,6 +120,44 @@ def sentence(record, group):
             f'{escape(run["torch"])}, {escape(run["date"])}).</p>')
 
 
+def frequency(entry):
+    """(English, Korean) on how often a claim held; what did not is named apart."""
+    if not entry["n"]:
+        seeds = entry["not_reached"]
+        return (f"not reached in {seeds} seeds",
+                f"시드 {seeds}개에서 측정에 이르지 못함")
+    interval = f"{entry['low']:.2f}–{entry['high']:.2f}"
+    english = f"held in {entry['held']} of {entry['n']} seeds ({interval})"
+    korean = f"시드 {entry['n']}개 중 {entry['held']}개에서 성립 ({interval})"
+    for name, word in (("contradicted", "반대로 나옴"), ("undecided", "미결"),
+                       ("not_reached", "측정에 이르지 못함")):
+        if entry[name]:
+            english += f", {name.replace('_', ' ')} in {entry[name]}"
+            korean += f", {word} {entry[name]}개"
+    return english, korean
+
+
+def often(entry, root):
+    """The line on it in a claim's box; root is the way to the site's, "" or "../"."""
+    english, korean = frequency(entry)
+    return (f'<p class="byhand-often"><a href="{root}replication.html">'
+            f'<span class="say-en">Other seeds: {english}</span>'
+            f'<span class="say-ko" lang="ko">다른 시드: {korean}</span></a></p>')
+
+
+def add_frequencies(app, pagename, templatename, context, doctree):
+    """Say in each claim's box how often it held, where a record knows."""
+    claims = app.byhand_replication["claims"]
+    root = "../" * pagename.removeprefix("book/").count("/")
+
+    def complete(match):
+        entry = claims.get(match.group(2))
+        return match.group(1) + (often(entry, root) if entry else "")
+
+    if "byhand-claim" in (body := context.get("body") or ""):
+        context["body"] = CLAIM.sub(complete, body)
+
+
 def add_records(app, pagename, templatename, context, doctree):
     """Put the records of every device into the groups of checks of a page."""
     def complete(match):
@@ -119,7 +170,9 @@ def add_records(app, pagename, templatename, context, doctree):
 
 def setup(app):
     app.byhand_records = list(stored().values())
+    app.byhand_replication = replication()
     app.connect("html-page-context", add_records)
+    app.connect("html-page-context", add_frequencies)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 

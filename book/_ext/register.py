@@ -6,8 +6,8 @@ records, so nothing is typed twice. A page says where a list belongs:
 
     <div data-byhand="questions"></div>
 
-with questions, claims, agreement, verdicts, exam, exercises, handouts,
-cover or map.
+with questions, claims, agreement, replication, verdicts, exam, exercises,
+handouts, cover or map.
 """
 
 import collections
@@ -22,7 +22,7 @@ import chapter_map
 import yaml
 from lxml import etree
 from lxml import html as lxml_html
-from record import stored
+from record import replication, stored
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = "https://deep-learning-by-hand.github.io/book/"
@@ -289,6 +289,66 @@ def agreement(known, **_):
             f"<tbody>{rows}</tbody></table></div>")
 
 
+def spread(entry):
+    """What each situation of a claim gave over the seeds, folded."""
+    items = ""
+    for name, found in entry["situations"].items():
+        parts = [f"{found[word]} {word}" for word in ("yes", "no", "undecided")
+                 if found.get(word)]
+        if "median" in found:
+            low, high = found["quartiles"]
+            parts.append(f"median {found['median']:g}, half of the seeds from {low:g} "
+                         f"to {high:g}")
+        if parts:
+            items += f"<dt>{escape(name or 'As said')}</dt><dd>{'; '.join(parts)}</dd>"
+    return (f"<details><summary>what was measured</summary><dl>{items}</dl></details>"
+            if items else "")
+
+
+def frequencies(known, **_):
+    """How often each claim held over the seeds; what holds least comes first."""
+    record = known["replication"]
+    if not record["claims"]:
+        return "<p>No run with many seeds is recorded yet.</p>"
+    texts = {claim["id"]: claim for question in known["catalogue"]
+             for claim in question["claims"]}
+    numbers = ("held", "n", "contradicted", "undecided", "not_reached")
+    order = sorted(record["claims"].items(), key=lambda item: (
+        item[1]["held"] / item[1]["n"] if item[1]["n"] else -1.0, item[0]))
+    rows = ""
+    for id, entry in order:
+        if id not in texts or id not in known["boxes"]:
+            continue
+        share = f"{entry['low']:.2f}–{entry['high']:.2f}" if entry["n"] else "–"
+        cells = "".join(f"<td>{entry[name]}</td>" for name in numbers)
+        rows += (f'<tr class="entry"><th scope="row">'
+                 f'<a href="{known["boxes"][id]["url"]}">{id}</a></th>'
+                 f"<td>{label(texts[id]['verdict'])}</td>{cells}<td>{share}</td>"
+                 f"<td><q>{escape(texts[id]['says'])}</q>{spread(entry)}</td></tr>")
+    head = "".join(f"<th>{name}</th>" for name in (
+        "Claim", "Verdict", "Held", "of", "Contradicted", "Undecided", "Not reached",
+        "95 %", "What is said"))
+    run = record["run"]
+    packages = "; ".join(f"NumPy {escape(v['numpy'])}, PyTorch {escape(v['torch'])}, "
+                         f"Python {escape(v['python'])}" for v in run["versions"])
+    return (f"<p>{escape(run['device'])}, {run['sizes']} sizes; {packages}; "
+            f"{' to '.join(sorted(set(run['dates'])))}.</p>"
+            '<div class="pst-scrollable-table-container">'
+            f'<table class="sortable byhand-replication"><thead><tr>{head}</tr></thead>'
+            f"<tbody>{rows}</tbody></table></div>{ended(record)}")
+
+
+def ended(record):
+    """What ended runs early, by notebook."""
+    items = "".join(
+        f"<li>{escape(name)}, seeds {one['seeds']}: {one['status']}"
+        + (f" in cell {one['cell']}" if one["cell"] else "")
+        + f", <code>{escape(one['line'])}</code>" * bool(one["line"])
+        + f", {escape(one['kind'])} {escape(one['message'].partition(chr(10))[0])}</li>"
+        for name, entry in record["notebooks"].items() for one in entry["failures"])
+    return f"<p>Runs that ended early:</p><ul>{items}</ul>" if items else ""
+
+
 def exercises(known, **_):
     """What the lectures ask, without the folded cells that answer it."""
     return "".join(f'<section><h2><a href="{page}#exercises">'
@@ -394,7 +454,8 @@ def first_slider(root, page):
 
 LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
          "claims": claims, "agreement": agreement, "verdicts": verdicts,
-         "exercises": exercises, "handouts": handouts, "map": drawn_map}
+         "replication": frequencies, "exercises": exercises, "handouts": handouts,
+         "map": drawn_map}
 
 
 # ---- putting it together
@@ -403,6 +464,7 @@ LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
 def collect(outdir, names, order):
     """Everything that the lists need, read from the pages of these names."""
     known = {"catalogue": load("questions.yml")["questions"], "records": stored(),
+             "replication": replication(),
              "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
              "exercises": [], "chapters": order,
              "korean": load("korean.yml")["chapters"]}
@@ -466,8 +528,10 @@ def finish(app, exception):
     Path(app.outdir, "sitemap.xml").write_text(
         '<?xml version="1.0" encoding="utf-8"?>\n<urlset xmlns="http://www.sitemaps.org'
         f'/schemas/sitemap/0.9">{places}</urlset>\n', encoding="utf-8")
+    seeds = known["replication"]["claims"]
     register = [claim | {"question": question["id"], "chapter": question["chapter"],
                          "url": known_url(known["boxes"][claim["id"]]["url"])}
+                | ({"replication": seeds[claim["id"]]} if claim["id"] in seeds else {})
                 for question in known["catalogue"] for claim in question["claims"]
                 if claim["id"] in known["boxes"]]
     Path(app.outdir, "claims.json").write_text(

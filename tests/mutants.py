@@ -1,7 +1,7 @@
 """Does a test notice when the library computes something else? A sample of mutants.
 
     python tests/mutants.py losses      # what `make mutants NAME=losses` calls
-    python tests/mutants.py             # every module, and tests/mutation.json anew
+    python tests/mutants.py             # every module
     python tests/mutants.py losses --seed 7
 
 mutmut changes one thing in a function of byhand/: a + to a -, a < to a <=, an argument
@@ -12,8 +12,9 @@ tests/test_modules.py takes no part.
 Not drawn is a mutant that changes the text of an error alone: an argument of what is
 raised, or a literal that a check puts into its message (see `TEXTS`). From the others a
 fixed seed draws SIZE a module. A mutant that computes the same stands in
-tests/mutation.yml, with the reason. Exits with 1 if a survivor does not stand there, or
-if fewer than LEAST of the mutants that compute something else were noticed.
+tests/mutation.yml, with the reason; the counts stand in tests/mutation.json. Exits with
+1 if a survivor is not explained there, or if fewer than LEAST of the mutants that
+compute something else were noticed.
 """
 
 import argparse
@@ -247,6 +248,19 @@ def total(rows):
                   "interval": [round(interval.low, 4), round(interval.high, 4)]}
 
 
+def keep(rows, path=RECORD):
+    """Write the rows of these modules into the record; those of others stay."""
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    today = {"date": date.today().isoformat()}
+    known = kept.get("modules", {}) | {name: row | today for name, row in rows.items()}
+    known = {name: known[name] for name in sorted(known)}
+    counts = [{name: value for name, value in row.items() if name != "date"}
+              for row in known.values()]
+    record = {"seed": 0, "mutmut": version("mutmut"), "modules": known,
+              "total": total(counts)}
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="name", help="modules, say losses")
@@ -270,10 +284,8 @@ def main():
     summed = total(list(rows.values()))
     print(f"noticed {summed['share']:.1%} of {summed['killed'] + summed['survived']}, "
           "interval {:.1%} to {:.1%}".format(*summed["interval"]))
-    if not arguments.names and (arguments.seed, arguments.size) == (0, SIZE):
-        record = {"seed": 0, "mutmut": version("mutmut"),
-                  "date": date.today().isoformat(), "modules": rows, "total": summed}
-        RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if (arguments.seed, arguments.size) == (0, SIZE):
+        keep(rows)
     sys.exit(bool(unexplained) or summed["share"] < LEAST)
 
 

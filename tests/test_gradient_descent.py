@@ -622,3 +622,28 @@ def test_lr_range_test_draws_no_row_twice(batch_size):
                            batch_size=batch_size, rng=rng)
     assert np.array_equal(losses, np.ones(8)) and len(Rows.seen) == 8
     assert all(len(set(rows)) == batch_size for rows in Rows.seen)
+
+
+@pytest.mark.parametrize("x", [1.0, -1.0])
+def test_a_step_that_is_lost_on_one_side_is_refused(x):
+    """Below 1 the numbers lie twice as dense as above it."""
+    assert (x - 1e-16 == x) != (x + 1e-16 == x)
+    with pytest.raises(ValueError, match="lost in rounding"):
+        numerical_hessian(lambda x: 2 * x, np.array([x]), step=1e-16)
+
+
+def test_lr_range_test_ends_above_four_times_the_first_loss():
+    class Scripted:
+        reduction, values = "mean", iter([1.0, 4.0, np.nextafter(4.0, 5.0), 1.0])
+
+        def forward(self, prediction, y):
+            return next(self.values)
+
+        def backward(self):
+            return np.zeros((2, 1))
+
+    rng = np.random.default_rng(0)
+    losses = lr_range_test(Sequential(Linear(1, 1, rng=rng)), Scripted(),
+                           np.ones((2, 1)), np.ones(2), lrs=[0.1, 0.2, 0.3, 0.4],
+                           batch_size=2, rng=rng)
+    assert losses.tolist() == [1.0, 4.0, math.inf, math.inf]

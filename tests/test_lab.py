@@ -277,7 +277,7 @@ def test_every_digit_has_its_label():
         assert y.dtype == np.int64 and len(x) == len(y)
         assert all(expected[row.tobytes()] == label for row, label in zip(x, y))
     for n_train, n_test in ((1788, 10), (1787, 11), (1700, 9), (9, 100)):
-        with pytest.raises(ValueError, match="1797"):
+        with pytest.raises(ValueError, match="together at most 1797"):
             lab.digits(0, n_train=n_train, n_test=n_test)
 
 

@@ -15,6 +15,7 @@ help:
 	@echo "make jupyter              open the notebooks in JupyterLab"
 	@echo "make chapter NAME=losses  export a chapter's module, run the chapter and all that imports it"
 	@echo "make steady NAME=losses   run a chapter under other kernels, threads and seeds"
+	@echo "make mutants NAME=losses  do the tests notice a changed library? (needs mutmut)"
 	@echo "make record               write the record of this device: errors, tolerances, claims"
 	@echo "make replicate            run every notebook with 30 seeds, for hours (SEEDS=1-5 NAME=losses)"
 	@echo "make serve                show the website at http://127.0.0.1:8000 (PORT=8000)"
@@ -50,6 +51,11 @@ test: $(READY)
 # what only seems to hold: the same notebooks under other kernels, threads and seeds
 steady: $(READY)
 	$(BIN)/python tests/steady.py $(or $(NAME),$(error make steady NAME=losses))
+
+# mutants of a module, or without NAME of all (half an hour): what no test notices is listed. mutmut
+# (needs fork: Linux, macOS) is no part of the environment: pip install mutmut==3.8.1
+mutants: $(READY)
+	nice $(BIN)/python tests/mutants.py $(NAME)
 
 # every check and claim on the device at hand, into book/record/<device>.json
 record: $(READY)
@@ -129,4 +135,4 @@ vendor:
 clean:
 	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
 
-.PHONY: help book test jupyter serve chapter steady record replicate pdf epub pins lock vendor clean
+.PHONY: help book test jupyter serve chapter steady mutants record replicate pdf epub pins lock vendor clean

@@ -5,6 +5,7 @@ bad input.
 import mpmath as mp
 import numpy as np
 import pytest
+import scipy.integrate
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -324,3 +325,11 @@ def test_dim_must_be_an_integer(make):
 def test_prelu_has_float_parameters():
     with pytest.raises(TypeError, match="dtype must be float32 or float64"):
         PReLU(dtype=int)
+
+
+@pytest.mark.parametrize("k", [0.0, 0.5, 1.0, 2.0, 3.0])
+def test_the_mean_of_an_exponential_over_the_negative_half(k):
+    """What the constants of SELU are made of, by quadrature."""
+    expected, _ = scipy.integrate.quad(
+        lambda z: np.exp(k * z - z * z / 2) / np.sqrt(2 * np.pi), -40, 0)
+    assert np.isclose(byhand.activations._half_exponential(k), expected, rtol=1e-9)

@@ -284,3 +284,43 @@ def test_bad_types():
     assert by.output_size(5, 3, padding=[1, 1]) == 5
     with pytest.raises(TypeError, match="float64"):
         by.Conv2d(1, 1, 3, rng=rng()).forward(np.ones((1, 1, 5, 5), np.float32))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding")
+@pytest.mark.parametrize("kernel", [(1, 4), (2, 3), (3, 2), (5, 5)])
+@pytest.mark.parametrize("dilation", [1, (2, 1), (1, 3)])
+def test_padding_that_keeps_the_size(kernel, dilation):
+    arguments = dict(padding="same", dilation=dilation)
+    ours, x = by.Conv2d(2, 3, kernel, **arguments, rng=rng()), draw(0, 2, 2, 7, 8)
+    assert ours.forward(x).shape == (2, 3, 7, 8)
+    check_layer(ours, torch.nn.Conv2d(2, 3, kernel, **arguments), x, device="cpu",
+                numerical=False)
+
+
+def test_both_ways_of_a_residual_get_their_gradient():
+    body = by.Conv2d(2, 4, 3, stride=2, padding=1, rng=rng())
+    shortcut = by.Conv2d(2, 4, 1, stride=2, rng=rng())
+    layer, x, dy = by.Residual(body, shortcut), draw(0, 2, 2, 4, 4), draw(1, 2, 4, 2, 2)
+    layer.forward(x)
+    dx, grads = layer.backward(dy), dict(layer.grads)
+    assert np.array_equal(dx, body.backward(dy) + shortcut.backward(dy))
+    for name, part in (("body", body), ("shortcut", shortcut)):
+        for key, grad in part.grads.items():
+            assert np.array_equal(grads[f"{name}.{key}"], grad)
+
+
+@pytest.mark.parametrize("kind", ["Conv2d", "ConvTranspose2d"])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_weights_are_drawn_as_wide_as_torch_draws_them(kind, groups):
+    """Uniform within 1 / sqrt(fan-in), which PyTorch counts in the second axis."""
+    arguments = dict(kernel_size=(2, 3), groups=groups)
+    ours = getattr(by, kind)(16, 32, **arguments, rng=rng()).params
+    theirs = getattr(torch.nn, kind)(16, 32, **arguments).state_dict()
+    for name, value in ours.items():
+        bound = 1 / np.sqrt(np.prod(ours["weight"].shape[1:]))
+        expected = theirs[name].numpy()
+        assert value.shape == expected.shape and np.abs(value).max() <= bound
+        assert np.abs(value).max() > 0.8 * bound and np.abs(expected).max() <= bound
+        if name == "weight":
+            assert abs(value.mean()) < 0.1 * bound
+            assert np.isclose(value.std(), bound / np.sqrt(3), rtol=0.1)

@@ -456,3 +456,28 @@ def test_monte_carlo_reaches_every_depth():
     assert modes == [layer.training for layer in model.named_layers().values()]
     with pytest.raises(TypeError):
         monte_carlo(model, np.zeros((2, 4)), 2.5)
+
+
+def test_buffers_are_averaged_behind_a_counter_too_and_only_if_asked():
+    """Two normalizations: the first one's counter stands between the floats."""
+    r = np.random.default_rng(0)
+    model = Sequential(BatchNorm1d(2), BatchNorm1d(2))
+    asked, plain = AveragedModel(model, use_buffers=True), AveragedModel(model)
+    means = r.normal(size=(3, 2, 2))
+    for first, second in means:
+        model.buffers["0.running_mean"][...] = first
+        model.buffers["1.running_mean"][...] = second
+        asked.update_parameters(model)
+        plain.update_parameters(model)
+    for k in (0, 1):
+        name = f"module.{k}.running_mean"
+        np.testing.assert_allclose(asked.buffers[name], means[:, k].mean(axis=0))
+        np.testing.assert_array_equal(plain.buffers[name], means[-1, k])
+
+
+def test_one_pass_is_a_sample_too():
+    r = np.random.default_rng(0)
+    model = Sequential(Linear(3, 2, rng=r), Dropout(0.5, rng=r))
+    assert monte_carlo(model, np.ones((4, 3)), 1).shape == (1, 4, 2)
+    with pytest.raises(ValueError, match="at least one pass"):
+        monte_carlo(model, np.ones((4, 3)), 0)

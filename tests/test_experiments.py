@@ -1,6 +1,7 @@
 """Claims and what they rest on: pairs, intervals, answers."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -555,3 +556,46 @@ def test_the_nearest_neighbor_at_any_size(dtype, size):
     expected = nearest_neighbor(x, y, x_test)
     found = nearest_neighbor(x * dtype(size), y, x_test * dtype(size))
     assert np.array_equal(found, expected)
+
+
+def test_a_box_holds_what_there_is_and_nothing_else():
+    entry = {"id": "x.1", "says": "so", "verdict": "holds"}
+    text = re.sub("<[^>]*>", "", experiments._box(entry, [], []))
+    assert text == "Claim: holds ¶so"
+    html = experiments._box(entry, [("a", "yes", "1")], [("Source", "Li"), ("No", "")])
+    assert re.sub("<[^>]*>", "", html) == "Claim: holds ¶soayes1SourceLi"
+
+
+def test_a_refused_claim_tells_all_that_came_out(monkeypatch):
+    with pytest.raises(AssertionError, match="; found: a: no: 1 < 0; b: yes: 0 < 1$"):
+        claimed(monkeypatch, {"a": fact(False, "1 < 0"), "b": fact(True, "0 < 1")})
+
+
+@pytest.mark.parametrize("d", [0.0, -1.0, np.inf, np.nan])
+def test_what_matters_is_a_positive_number(d):
+    with pytest.raises(ValueError, match="d must be a positive number"):
+        paired([1.0, 2.0, 4.0], 0.0, d=d)
+
+
+def test_the_accuracies_of_a_stack_are_those_of_its_models():
+    """Three models and three classes, so that no axis can be taken for another."""
+    rng = np.random.default_rng(1)
+    models = [Sequential(Linear(4, 3, rng=rng)) for _ in range(3)]
+    x, y = rng.normal(size=(40, 4)), rng.integers(3, size=40)
+    together = accuracy(stack(models), np.stack([x] * 3, 1), np.stack([y] * 3, 1))
+    assert np.array_equal(together, [accuracy(model, x, y) for model in models])
+
+
+def test_the_nearest_neighbor_is_the_nearest():
+    """By Euclid's distance, which is not the sum of the differences."""
+    rng = np.random.default_rng(2)
+    x, x_test, y = rng.normal(size=(60, 5)), rng.normal(size=(40, 5)), np.arange(60)
+    apart = np.linalg.norm(x_test[:, None] - x, axis=2)
+    assert np.array_equal(nearest_neighbor(x, y, x_test), apart.argmin(axis=1))
+    assert nearest_neighbor(np.array([[3.0, 0.0], [2.0, 2.0]]), np.array([0, 1]),
+                            np.zeros((1, 2))) == 1
+
+
+def test_a_far_example_does_not_blur_the_near_ones():
+    x = np.array([[2e-200, 0.0], [1e-200, 1e-200], [1e200, 1e200]])
+    assert nearest_neighbor(x, np.arange(3), np.zeros((1, 2))) == 1

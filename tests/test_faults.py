@@ -431,7 +431,7 @@ def test_refused_gradients(name):
     dy = upstream(np.shape(y), np.float64)
     layer.backward(dy)
     before, saved = frozen(layer), copy.deepcopy(layer)
-    for what, bad in bad_versions(dy):
+    for what, bad in (*bad_versions(dy), ("float32", dy.astype(np.float32))):
         _, error = attempt(lambda bad=bad: layer.backward(bad))
         if error is None:
             problems.append(f"dy, {what}: accepted")
@@ -723,6 +723,40 @@ def test_unfit_arguments(name):
             elif not raised_in_registry(error) and (problem := error_problem(error)):
                 problems.append(f"{argument}, {what}: {problem}")
     report(problems)
+
+
+# Where one of several arrays may be float32 among float64, and why
+MIXED = {
+    "optimizers.clip_grad_norm": "each gradient keeps its own dtype",
+    "optimizers.clip_grad_value": "each gradient keeps its own dtype",
+    "normalization.standardize_backward": "the scale comes from standardize",
+    "regularization.mixup": "images and targets need not be alike",
+    "transfer_learning.warp": "places need not have the dtype of the images",
+    "checks.relative_error": "compares whatever comes",
+    **{f"experiments.{name}": "measures in float64" for name in (
+        "paired", "constant", "nearest_neighbor", "softmax_regression", "baselines")},
+}
+
+
+def mixed(entry):
+    """The float arguments that meet others, or parameters, of one dtype."""
+    thing = entry.make(np.float64) if entry.make else None
+    params = getattr(thing, "params", None)
+    kept = isinstance(params, dict) and any(map(is_floating, params.values()))
+    names = floating(entry)
+    return names if kept or len(names) > 1 else []
+
+
+@sweep()
+def test_mixed_dtypes(name):
+    """One float32 array among float64 is refused: a silent cast hides a mistake."""
+    entry, taken = ENTRIES[name], []
+    for argument in mixed(entry):
+        _, error = attempt(lambda a=argument: run(
+            entry, np.float64, applied(lambda x: x.astype(np.float32), [a])))
+        if not (isinstance(error, TypeError) and "float" in str(error)):
+            taken.append(argument)
+    assert bool(taken) == (name in MIXED), taken
 
 
 NAN, INF = math.nan, math.inf

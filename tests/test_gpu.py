@@ -250,3 +250,50 @@ def test_asking_for_nan_leaves_the_model_as_it_was():
     for name, value in model.buffers.items():
         np.testing.assert_array_equal(value, before[name])
     assert r.bit_generator.state == state
+
+
+def test_memory_of_an_average_over_all_positions():
+    """A (3, 4, 4) map becomes three numbers, and ten weights see only those."""
+    found = by.memory([("conv", 3, 3), ("batchnorm",), ("avgpool",), ("flatten",),
+                       ("linear", 10)], (2, 6, 6), 5)
+    parameters = 3 * (2 * 9 + 1) + 2 * 3 + 10 * (3 + 1)
+    assert found["parameters"] == found["gradients"] == 4 * parameters
+    kept = 72 + 3 * 16 + 3  # image, input of the norm, input of the last layer
+    assert found["activations"] == 5 * 4 * kept + 4 * 2 * 3 + 5 * (10 * 4 + 8) + 4
+
+
+def test_memory_names_the_size_that_is_none():
+    for layer, name in ((("linear", 0), "size"), (("conv", 2, 0), "kernel")):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+            by.memory([layer], (2, 6, 6), 1)
+    by.memory([("conv", 2, 3, 0)], (2, 6, 6), 1)  # no padding is a padding
+    with pytest.raises(ValueError, match="itemsize must be at least 1"):
+        by.linear_intensity(1, 1, 1, itemsize=0)
+
+
+def test_shards_count_what_they_send():
+    """Two all-reduces' halves in each step, from none at the beginning."""
+    params = {"w": np.ones(6, np.float32)}
+    many = by.Sharded(params, lambda part: SGD(part, lr=0.1), 3)
+    assert many.sent == 0
+    for steps in (1, 2, 3):
+        many.step([{"w": np.ones(6, np.float32)}] * 3)
+        assert many.sent == steps * 2 * (3 - 1) * 2 * 4
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_checkpoint_of_few_layers_keeps_its_input_alone(layers):
+    r, x = generator(), np.ones((4, 6))
+    model = by.Checkpoint(*(bp.Linear(6, 6, rng=r) for _ in range(layers)))
+    model.forward(x)
+    assert by.kept_bytes(model) == x.nbytes
+    assert all("x" not in vars(layer) for layer in model.layers)
+
+
+def test_an_installed_package_brings_its_records(tmp_path, monkeypatch):
+    """In a wheel they lie within the package, in a checkout beside it."""
+    folder = tmp_path / "byhand" / "record" / "speed"
+    folder.mkdir(parents=True)
+    (folder / "abacus.json").write_text('{"machine": {"gpu": "none"}}', "utf-8")
+    monkeypatch.setattr("importlib.resources.files", lambda name: tmp_path / name)
+    assert by.speed_record("abacus")["machine"]["gpu"] == "none"

@@ -4,6 +4,7 @@ edge values.
 
 import math
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from byhand.gradient_descent import (LBFGS, Trial, cubic_minimizer, descend, fla
                                      lr_range_test, numerical_hessian,
                                      objective, strong_wolfe, two_loop, unflatten)
 from byhand.checks import relative_error
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 seeds, dtypes = st.integers(0, 2**31), st.sampled_from([np.float32, np.float64])
@@ -463,3 +464,186 @@ def test_a_resumed_lbfgs_is_the_uninterrupted_one(search, dtype):
     for _ in range(3):
         second.step(lambda: valley(resumed))
     assert np.array_equal(resumed["x"], params["x"])
+
+
+class Script:
+    """A function on a line that answers as written, ties included: kinds of values,
+    and slopes, one after the other, whatever the step is.
+    """
+
+    zero = Trial(0.0, 1.0, -1.0)
+
+    def __init__(self, lines, c1):
+        self.lines, self.c1, self.steps, self.last = lines, c1, [], 1.0
+
+    def __call__(self, t):
+        kind, slope = self.lines[len(self.steps) % len(self.lines)]
+        self.steps.append(float(t))
+        self.last = {"armijo": self.zero.value + self.c1 * t * self.zero.slope,
+                     "same": self.last, "lower": self.last - 0.5, "deep": -1e3,
+                     "above": 2.0}[kind]
+        return Trial(t, self.last, slope)
+
+
+def torch_s_search(script, t, **arguments):
+    """The step and the number of evaluations of PyTorch's line search."""
+    def objective(x, t, d):
+        trial = script(t)
+        return trial.value, torch.tensor([trial.slope], dtype=float)
+
+    zero = script.zero
+    value, _, t, evaluations = sys.modules["torch.optim.lbfgs"]._strong_wolfe(
+        objective, torch.zeros(1, dtype=float), t, torch.ones(1, dtype=float),
+        zero.value, torch.tensor([zero.slope], dtype=float),
+        torch.tensor(zero.slope, dtype=float), **arguments)
+    return float(t), float(value), evaluations
+
+
+KINDS = st.sampled_from(["armijo", "same", "lower", "deep", "above"])
+LINES = st.lists(st.tuples(KINDS, st.sampled_from([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0])),
+                 min_size=4, max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LINES, st.sampled_from([0.5, 1.0, 3.0]), st.sampled_from([0.0, 0.5, 1.0]),
+       st.integers(1, 9))
+def test_strong_wolfe_takes_torch_s_steps_whatever_it_meets(lines, t, smallest, max_ls):
+    theirs = Script(lines, 0.25)
+    step, value, evaluations = torch_s_search(
+        theirs, t, c1=0.25, c2=0.5, tolerance_change=smallest, max_ls=max_ls)
+    assume(np.isfinite(theirs.steps).all())
+    ours = Script(lines, 0.25)
+    found, count = strong_wolfe(ours, t, Script.zero, c1=0.25, c2=0.5,
+                                smallest=smallest, max_ls=max_ls)
+    np.testing.assert_allclose(ours.steps, theirs.steps, rtol=1e-9)
+    assert count == evaluations == len(ours.steps)
+    assert (found.t, found.value) == pytest.approx((step, value))
+
+
+@pytest.mark.parametrize("a, b, expected", [
+    (Trial(0.0, 0.0, -1.0), Trial(0.0, 0.0, 1.0), 3.0),  # one point
+    (Trial(0.0, 1.0, 0.0), Trial(2.0, 1.0, 0.0), 3.0),  # a level line
+    (Trial(0.0, 0.0, -1.0), Trial(2.0, math.inf, 1.0), 3.0),
+    (Trial(0.0, 0.0, 1.0), Trial(2.0, 1.2, 1.0), 3.0),  # it only rises
+    (Trial(0.0, 0.0, -1.0), Trial(2.0, -2.0, -1.0), 5.0),  # straight lines
+    (Trial(0.0, 0.0, 1.0), Trial(2.0, 2.0, 1.0), 1.0),
+    (Trial(0.0, 0.0, -1.0), Trial(2.0, 0.0, 1.0), 1.0),  # the parabola's, below low
+    (Trial(0.0, 0.0, -8.0), Trial(2.0, 0.0, 8.0), 1.0),
+    (Trial(4.0, 0.0, -1.0), Trial(0.0, 4.0, -1.0), 5.0)])
+def test_where_the_cubic_has_no_minimum_within(a, b, expected):
+    assert cubic_minimizer(a, b, 1.0, 5.0) == cubic_minimizer(b, a, 1.0, 5.0)
+    assert cubic_minimizer(a, b, 1.0, 5.0) == expected
+
+
+def test_what_was_saved_and_what_was_loaded_stand_alone():
+    """Whoever writes into a saved state changes no optimizer."""
+    def build():
+        params = {"x": np.array([5.0, -3.0])}
+        optimizer = LBFGS(params, max_iter=3, lr=0.3)
+        return optimizer, lambda: optimizer.step(
+            lambda: (float((params["x"]**4).sum() / 4), {"x": params["x"]**3}))
+
+    (optimizer, step), (other, _) = build(), build()
+    step()
+    kept, state = pickle.dumps(optimizer.state_dict()), optimizer.state_dict()
+    other.load_state_dict(state)
+    for s, y, _ in state["pairs"]:
+        s[...] = y[...] = 7.0
+    state["moved"][0][...] = 7.0
+    for each in (optimizer, other):
+        assert pickle.dumps(each.state_dict()) == kept
+
+
+def test_a_state_must_belong_to_the_parameters():
+    optimizer = LBFGS({"x": np.array([5.0, -3.0])}, history_size=2)
+    fresh, pair = optimizer.state_dict(), (np.ones(2), np.ones(2), 1.0)
+    for change, error, words in [
+        ({"pairs": [pair] * 3}, ValueError, "history_size is 2, got 3 pairs"),
+        ({"pairs": [(np.ones(3), np.ones(2), 1.0)]}, ValueError, "vector"),
+        ({"pairs": [(np.ones(2), np.ones(2, np.float32), 1.0)]}, TypeError, "float64"),
+        ({"moved": (np.ones(2), np.ones(3))}, ValueError, "vector"),
+        ({"scale": 0.0}, ValueError, "scale must be positive"),
+        ({"n_iter": -1}, ValueError, "n_iter at least 0")]:
+        with pytest.raises(error, match=words):
+            optimizer.load_state_dict(fresh | change)
+    optimizer.load_state_dict(fresh | {"pairs": [pair] * 2, "n_iter": 0})
+    assert len(optimizer.state_dict()["pairs"]) == 2 == optimizer.pairs.maxlen
+
+
+def test_lbfgs_names_what_it_refuses():
+    x = {"x": np.zeros(2)}
+    for name in ("max_iter", "max_eval", "history_size"):
+        for bad in (0, 1.5):
+            with pytest.raises(ValueError, match=f"{name} must be an integer"):
+                LBFGS(x, **{name: bad})
+        LBFGS(x, **{name: 1})
+    for name in ("tolerance_grad", "tolerance_change"):
+        LBFGS(x, **{name: 0})
+        with pytest.raises(ValueError, match="the tolerances must be at least 0"):
+            LBFGS(x, **{name: -1e-9})
+    with pytest.raises(TypeError, match="weights must be a float32 or float64 array"):
+        LBFGS({"weights": [1.0]})
+    with pytest.raises(TypeError, match="the gradient of x must be float64"):
+        LBFGS(x).step(lambda: (1.0, {"x": np.zeros(2, np.float32)}))
+
+
+@pytest.mark.parametrize("settings", [
+    {"tolerance_grad": 2.0}, {"tolerance_change": 0.5}, {"max_eval": 1},
+    {"max_eval": 3}, {"max_iter": 1}, {"history_size": 1}, {"lr": 3.0}])
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+@pytest.mark.parametrize("start", [[2.0, -1.0], [0.5, 0.25], [0.0, 0.0]])
+def test_lbfgs_stops_where_torch_stops(start, settings, search):
+    """On a parabola of exact numbers, where a limit is often met exactly."""
+    weights = np.array([1.0, 0.5])
+    ours, theirs, calls, their_calls = both_lbfgs(
+        lambda x: (float(weights @ x**2) / 2, {"x": weights * x}),
+        lambda t: (torch.tensor(weights) * t**2).sum() / 2, start, 2,
+        line_search_fn=search, **settings)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+    assert calls == their_calls
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_lr_range_test_draws_no_row_twice(batch_size):
+    """Each batch holds batch_size different rows: all of them are the whole set."""
+    class Rows:
+        reduction, seen = "mean", []
+
+        def forward(self, prediction, y):
+            self.seen.append(y)
+            return 1.0
+
+        def backward(self):
+            return np.zeros((batch_size, 1))
+
+    rng = np.random.default_rng(0)
+    model, x = Sequential(Linear(1, 1, rng=rng)), np.ones((4, 1))
+    losses = lr_range_test(model, Rows(), x, np.arange(4.0), lrs=np.arange(1.0, 9.0),
+                           batch_size=batch_size, rng=rng)
+    assert np.array_equal(losses, np.ones(8)) and len(Rows.seen) == 8
+    assert all(len(set(rows)) == batch_size for rows in Rows.seen)
+
+
+@pytest.mark.parametrize("x", [1.0, -1.0])
+def test_a_step_that_is_lost_on_one_side_is_refused(x):
+    """Below 1 the numbers lie twice as dense as above it."""
+    assert (x - 1e-16 == x) != (x + 1e-16 == x)
+    with pytest.raises(ValueError, match="lost in rounding"):
+        numerical_hessian(lambda x: 2 * x, np.array([x]), step=1e-16)
+
+
+def test_lr_range_test_ends_above_four_times_the_first_loss():
+    class Scripted:
+        reduction, values = "mean", iter([1.0, 4.0, np.nextafter(4.0, 5.0), 1.0])
+
+        def forward(self, prediction, y):
+            return next(self.values)
+
+        def backward(self):
+            return np.zeros((2, 1))
+
+    rng = np.random.default_rng(0)
+    losses = lr_range_test(Sequential(Linear(1, 1, rng=rng)), Scripted(),
+                           np.ones((2, 1)), np.ones(2), lrs=[0.1, 0.2, 0.3, 0.4],
+                           batch_size=2, rng=rng)
+    assert losses.tolist() == [1.0, 4.0, math.inf, math.inf]

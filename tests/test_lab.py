@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from byhand import lab
 
@@ -265,3 +266,48 @@ def test_colours_are_seen_in_both_themes(root):
     for colour, least in [(ink, 4.5), ("#767676", 4.5), *((mark, 3) for mark in marks)]:
         assert contrast(colour, "#ffffff") >= least, colour
         assert contrast(dark[colour], "#121212") >= least, dark[colour]
+
+
+def test_every_digit_has_its_label():
+    """All 1,797 of scikit-learn's, in two parts."""
+    images, labels = load_digits(return_X_y=True)
+    expected = {row.tobytes(): label for row, label in zip(images / 16, labels)}
+    data = lab.digits(0, n_train=1787, n_test=10)
+    for x, y in (data[:2], data[2:]):
+        assert y.dtype == np.int64 and len(x) == len(y)
+        assert all(expected[row.tobytes()] == label for row, label in zip(x, y))
+    for n_train, n_test in ((1788, 10), (1787, 11), (1700, 9), (9, 100)):
+        with pytest.raises(ValueError, match="together at most 1797"):
+            lab.digits(0, n_train=n_train, n_test=n_test)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (5, -3), (-20, 7)])
+def test_a_polygon_fills_the_middle_wherever_it_stands(corner):
+    wide = np.array([(0, 0), (4, 0), (4, 2), (0, 2), (0, 0)]) + corner
+    expected = np.zeros((8, 8))
+    expected[2:6] = 1
+    np.testing.assert_array_equal(lab._filled([wide], 8), expected)
+    np.testing.assert_array_equal(lab._filled([wide[:, ::-1]], 8), expected.T)
+
+
+def test_notebooks_store_figures_without_a_date(monkeypatch):
+    chosen = []
+    monkeypatch.setattr("IPython.get_ipython", object)
+    monkeypatch.setattr("matplotlib_inline.backend_inline.set_matplotlib_formats",
+                        lambda *names, **options: chosen.append((names, options)))
+    with plt.rc_context():
+        lab.use_style()
+    assert chosen == [(("svg",), {"bbox_inches": "tight", "metadata": {"Date": None}})]
+
+
+def test_explore_draws_at_the_size_that_is_asked(monkeypatch):
+    shown, figures = [], []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    lab.explore(lambda ax, value: figures.append(ax.figure), [1], label="x", alt=str,
+                figsize=(3, 2), caption="See <here>.")
+    (box,), (figure,) = shown, figures
+    picture = base64.b64decode(box.children[1].children[0].value.split("base64,")[1])
+    assert b'width="216pt" height="144pt"' in picture and b"<dc:date>" not in picture
+    assert figure.get_constrained_layout()
+    assert "byhand-explore" in box._dom_classes  # what the style sheet and the site ask
+    assert box.children[2].value == "See &lt;here&gt;."

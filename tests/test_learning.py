@@ -291,3 +291,27 @@ RNG = generator()
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_certain_value_is_improved_by_what_it_gains():
+    """No spread is no division by zero."""
+    with np.errstate(all="raise"):
+        found = by.expected_improvement(np.array([1.0, 3.0]), np.zeros(2), 2.0)
+    assert np.array_equal(found, [1.0, 0.0])
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (4,), (5, 3), (2, 5, 4)])
+def test_what_was_fitted_to_four_features_takes_four(shape):
+    pca = by.PCA(2).fit(generator().normal(size=(9, 4)))
+    with pytest.raises(ValueError, match="x must have the shape"):
+        pca.transform(np.ones(shape))
+
+
+def test_calibration_is_measured_in_15_bins():
+    """As Guo et al. (2017) did."""
+    confidence = generator().uniform(0.5, 1, 200)
+    rows = np.stack([confidence, 1 - confidence], axis=1)
+    target = generator(1).integers(2, size=200)
+    found = {bins: by.calibration_error(rows, target, bins) for bins in (14, 15, 16)}
+    assert len(set(found.values())) == 3
+    assert by.calibration_error(rows, target) == found[15]

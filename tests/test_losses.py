@@ -505,3 +505,14 @@ def test_both_sides_of_a_pair_get_their_gradient():
     np.testing.assert_allclose(ours.target_grad, 2 * theirs[1].grad, rtol=1e-10)
     with pytest.raises(ValueError, match="at least one pair"):
         ours.forward(a[:0], b[:0])
+
+
+def test_logits_are_sent_to_the_loss_that_takes_them():
+    with pytest.raises(ValueError, match="to 1.5; BCEWithLogitsLoss takes logits"):
+        BCELoss().forward(np.array([1.5]), np.array([1.0]))
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3, 2)])
+def test_pairs_are_rows(shape):
+    with pytest.raises(ValueError, match=r"prediction must have the shape"):
+        InfoNCELoss().forward(np.ones(shape), np.ones(shape))

@@ -530,3 +530,22 @@ def test_sums_over_rows_whatever_their_number(n):
                for key in layer.grads)
     constant = np.full((n, 2), 10000.1, np.float32)
     assert not by.BatchNorm1d(2, dtype=np.float32).forward(constant).any()
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (3,), (5, 4), (2, 5, 3)])
+@pytest.mark.parametrize("make", [by.Whitening, by.StandardScaler, by.MinMaxScaler])
+def test_what_was_fitted_to_three_features_takes_three(make, shape):
+    """One feature would be broadcast to three, and a row taken for a table."""
+    fitted = make().fit(draw(0, (8, 3)))
+    with pytest.raises(ValueError, match="x must have the shape"):
+        fitted.transform(np.ones(shape))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0, 1e6])
+def test_folding_at_any_variance(size):
+    norm, linear = stir(by.BatchNorm1d(2)).eval(), Linear(
+        3, 2, rng=np.random.default_rng(0))
+    norm.buffers["running_var"][...] = size * np.array([1.0, 2.0])
+    x = draw(0, (5, 3))
+    np.testing.assert_allclose(by.fold_batch_norm(linear, norm).forward(x),
+                               norm.forward(linear.forward(x)), rtol=1e-9)

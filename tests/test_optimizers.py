@@ -821,3 +821,60 @@ def test_clipping_edges():
             function({"w": np.ones(2)}, -1.0)
     with pytest.raises(ValueError, match="norm_type"):
         clip_grad_norm({"w": np.ones(2)}, 1.0, 0.5)
+
+
+KINDS = [SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam, Adamax, RAdam, Muon]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_defaults_are_torch_s(kind):
+    theirs = getattr(torch.optim, kind.__name__, None)
+    if theirs is None:
+        pytest.skip(f"this PyTorch has no {kind.__name__}")
+    ours = kind({"w": np.ones((2, 2))}).defaults
+    expected = theirs([torch.ones(2, 2, requires_grad=True)]).defaults
+    # betas are tuples here and there; what only PyTorch has is no matter
+    assert {name: ours[name] for name in ours.keys() & expected.keys()} == {
+        name: expected[name] for name in ours.keys() & expected.keys()}
+    assert len(ours.keys() & expected.keys()) >= 3
+
+
+def test_lion_has_the_defaults_of_its_paper():
+    assert {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0,
+            "maximize": False}.items() <= Lion({"w": np.ones(2)}).defaults.items()
+
+
+@pytest.mark.parametrize("first", [math.nan, math.inf])
+def test_a_plateau_that_begins_with_no_number(first):
+    agree(lambda o: ReduceLROnPlateau(o, patience=0),
+          lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, patience=0),
+          [first, first, 1.0, 2.0, 3.0])
+
+
+def test_each_matrix_of_a_stack_is_brought_near_1_by_itself():
+    matrix = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    stack = np.stack([matrix * np.float32(10.0**power) for power in (-30, -3, 0, 30)])
+    for one, alone in zip(newton_schulz(stack), stack):
+        np.testing.assert_array_equal(one, newton_schulz(alone))
+
+
+def test_schedules_know_their_rates_beforehand():
+    """lr_at(t) is the rate that t steps lead to, in any order of asking."""
+    def schedules():
+        for make in (lambda o: StepLR(o, 3, 0.5), lambda o: ExponentialLR(o, 0.7),
+                     lambda o: InverseTimeLR(o, 0.2),
+                     lambda o: LinearLR(o, 0.2, 0.9, 4),
+                     lambda o: CosineAnnealingLR(o, 6, 0.01),
+                     lambda o: CosineAnnealingWarmRestarts(o, 2, 2, 0.01),
+                     lambda o: LambdaLR(o, lambda t: 1 / (1 + t)),
+                     lambda o: OneCycleLR(o, 0.7, 12)):
+            yield make(SGD({"w": np.zeros(1)}, lr=0.3, momentum=0.9))
+
+    for schedule in schedules():
+        expected = [schedule.lr_at(t) for t in reversed(range(11))][::-1]
+        found = []
+        for _ in range(11):
+            found.append(schedule.optimizer.lr)
+            schedule.step()
+        np.testing.assert_allclose(found, expected, rtol=1e-12,
+                                   err_msg=type(schedule).__name__)

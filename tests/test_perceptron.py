@@ -238,3 +238,9 @@ def test_a_fit_that_is_refused_changes_nothing():
         with pytest.raises(ValueError):
             unit.fit(x, y, max_epochs=epochs)
     assert all(np.array_equal(unit.params[name], before[name]) for name in before)
+
+
+def test_one_example_is_enough():
+    unit = Perceptron(2)
+    unit.fit(np.array([[1.0, 2.0]]), np.array([1]))
+    assert unit.predict(np.array([[1.0, 2.0]])) == [1]

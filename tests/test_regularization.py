@@ -502,3 +502,14 @@ def test_an_array_without_axes_stays_an_array(layer):
         for value in (layer.forward(np.array(1.5)), layer.backward(np.array(1.0)),
                       by.soft_threshold(np.array(1.5), 1.0)):
             assert isinstance(value, np.ndarray) and value.shape == ()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_as_many_classes_as_the_labels_can_name(dtype):
+    """0 to 127 are 128 classes, 0 to 255 are 256: not one more."""
+    classes, y = np.iinfo(dtype).max + 1, np.zeros((2000, 2), dtype)
+    noisy = by.noisy_labels(y, 1.0, generator(0), classes=classes)
+    assert noisy.dtype == dtype and noisy.max() == np.iinfo(dtype).max
+    assert 0 <= noisy.min()
+    with pytest.raises(ValueError, match=f"{classes + 1} classes do not fit"):
+        by.noisy_labels(y, 1.0, generator(0), classes=classes + 1)

@@ -444,3 +444,28 @@ def test_bad_arrays():
                                          np.ones((1, 2, 2))), ValueError)):  # fmt: skip
         with pytest.raises(error):
             call()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_merged_layer_has_a_bias_where_the_first_one_had(bias):
+    rng = np.random.default_rng(0)
+    layer = by.LoRA(Linear(4, 3, bias, rng=rng), 2, 1.0, rng=rng)
+    layer.params["B"][...] = 0.5
+    x, merged = rng.normal(size=(5, 4)), layer.merged()
+    assert ("bias" in merged.params) == bias
+    np.testing.assert_allclose(merged.forward(x), layer.forward(x))
+
+
+def test_features_of_no_width_are_all_alike():
+    """The first known one is as near as the others."""
+    found = by.nearest_neighbour(np.ones((2, 0)), np.ones((3, 0)), np.array([5, 6, 7]))
+    assert np.array_equal(found, [5, 5])
+
+
+def test_images_are_distorted_as_told_or_as_a_rule():
+    """A pixel, 15 degrees, and arrows of 1.2 pixels where nothing is said."""
+    images = np.random.default_rng(0).random((5, 9, 9))
+    found = by.distorted(images, np.random.default_rng(1))
+    given = by.distorted(images, np.random.default_rng(1), largest_shift=1, angle=15,
+                         bend=1.2)
+    np.testing.assert_array_equal(found, given)

@@ -430,7 +430,8 @@ def tuned(loss, grid, arms=None, *, ends=()):
 
     Raises ValueError where the best value is an end of the grid, since a better one may
     lie outside, and where every loss is infinite. Where BYHAND_VARIANT is set it only
-    warns of an end: at other sizes the best value may lie elsewhere.
+    warns of an end: at other sizes the best value may lie elsewhere. Where
+    BYHAND_REPLICATE is set it warns, too, and records the end.
     """
     grid = sorted(grid)
     if len(grid) < 3 or len(set(grid)) < len(grid) or not np.isfinite(grid).all():
@@ -446,7 +447,9 @@ def tuned(loss, grid, arms=None, *, ends=()):
         if value in (grid[0], grid[-1]) and value not in ends:
             message = (f"the best value of {arm or 'the method'} is {value}, an end of "
                        f"the grid {grid}: a better one may lie outside")
-            if not os.environ.get("BYHAND_VARIANT"):
+            if os.environ.get("BYHAND_REPLICATE"):
+                write_record(kind="grid", message=message)
+            elif not os.environ.get("BYHAND_VARIANT"):
                 raise ValueError(message)
             warnings.warn(message, stacklevel=2)
     return best[None] if arms is None else best
@@ -621,9 +624,19 @@ def _check_outcomes(entry, found, control):
                              f"one of {sorted(margins)}, got {d}")
 
 # %% ../book/experiments.ipynb #e4f60a1b
+def _outcome(entry, holds, controls):
+    """A claim at 95 %: "held", "contradicted", also by a control, or "undecided"."""
+    verdict = entry["verdict"]
+    possible = _agrees(entry, holds, strict=verdict == "undecided")
+    if not possible or False in controls:
+        return "contradicted"
+    decided = _agrees(entry, holds) and None not in controls
+    return "held" if decided else "undecided"
+
+
 def _judge(claim):
     """Record a claim; AssertionError unless what came out agrees with its verdict and
-    the controls came out as they must.
+    the controls came out as they must. With BYHAND_REPLICATE it only records.
     """
     entry, found = claim.entry, claim.found
     strict = not os.environ.get("BYHAND_VARIANT")
@@ -633,9 +646,10 @@ def _judge(claim):
     failed = [name for name, outcome in control.items()
               if (outcome.holds is not True if strict else outcome.surely is False)]
     agrees = _agrees(entry, came_out, strict) and not failed
-    _record(entry, claim.measured, {name: outcome.holds for name, outcome
-                                    in found.items()}, agrees, found | control)
-    if agrees:
+    holds = {name: outcome.holds for name, outcome in found.items()}
+    outcome = _outcome(entry, holds.values(), [c.holds for c in control.values()])
+    _record(entry, claim.measured, holds, agrees, found | control, outcome, failed)
+    if agrees or os.environ.get("BYHAND_REPLICATE"):
         return
     if failed:
         reason = f"the control {', '.join(failed)} did not come out"
@@ -647,15 +661,16 @@ def _judge(claim):
     raise AssertionError(f"{entry['id']}: {reason}; found: {rows}")
 
 # %% ../book/experiments.ipynb #27d8b9c5
-def _record(entry, measured, holds, agrees, found=()):
+def _record(entry, measured, holds, agrees, found=(), outcome=None, failed=()):
     """Write a claim into the record, numbers and all."""
     numbers = {}
-    for name, outcome in dict(found).items():
-        numbers[name] = {"said": outcome.numbers}
-        if isinstance(outcome.found, Paired):
-            numbers[name] |= vars(outcome.found) | {"answer": outcome.found.answer}
+    for name, one in dict(found).items():
+        numbers[name] = {"said": one.numbers}
+        if isinstance(one.found, Paired):
+            numbers[name] |= vars(one.found) | {"answer": one.found.answer}
     write_record(kind="claim", id=entry["id"], verdict=entry["verdict"],
-                 measured=measured, holds=holds, agrees=agrees, found=numbers)
+                 measured=measured, holds=holds, agrees=agrees, outcome=outcome,
+                 failed_controls=list(failed), found=numbers)
 
 
 def claim(id, measured=None, *, found=None, control=None):
@@ -669,7 +684,8 @@ def claim(id, measured=None, *, found=None, control=None):
     numbers. The catalogue says what would refute the claim, and the d of every pair.
     Each outcome must be decided, unless the verdict is "undecided". Where the
     environment sets BYHAND_VARIANT, as the tests do for other seeds and sizes, only a
-    contradiction at 99.9 % fails.
+    contradiction at 99.9 % fails. Where it sets BYHAND_REPLICATE, as byhand-replicate
+    does, nothing fails: what came out is recorded, and the notebook goes on.
 
     claim(id) alone is for a definition, measured= alone for an opinion or an outdated
     statement.

@@ -147,7 +147,7 @@ def clean(root, page):
     sliders(root, page)
     folds(root)
     lists(root)
-    for element in [*root.iter("script", etree.Comment),
+    for element in [*root.iter("script", "noscript", etree.Comment),
                     *(one for name in USELESS for one in marked(root, name))]:
         drop(element)
     for element in root.iter():

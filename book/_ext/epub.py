@@ -137,7 +137,7 @@ def lists(root):
 
 # what a book cannot use: controls, copies for other modes, links of a heading to itself
 USELESS = ("headerlink", "byhand-link", "only-dark", "say-ko", "visually-hidden",
-           "byhand-filter", "bar")
+           "byhand-filter", "byhand-map", "bar")
 
 
 def clean(root, page):

@@ -1024,8 +1024,9 @@ def test_the_cover_shows_a_claim_at_work(browser, base):
     slider.focus()
     page.keyboard.press("ArrowRight")
     assert page.locator(".byhand-explore output").first.inner_text() != before
-    assert page.locator(".byhand-explore .frame:visible img:visible").evaluate_all(
-        "(images) => images.map((i) => i.complete && i.naturalWidth > 0)") == [True]
+    picture = page.locator(".byhand-explore .frame:visible img:visible")
+    picture.evaluate("(image) => image.decode()")  # waits; fails if it cannot be drawn
+    assert picture.evaluate("(image) => image.naturalWidth") > 0
     assert page.locator(".byhand-claim").count() == 1
     opened.context.close()
 

@@ -71,6 +71,8 @@ class Entry:
     # settings under which float32 and float64 compute the same thing
     alike: dict = field(default_factory=dict)
     limit: float = 1e-8  # largest relative distance from the twin in float64
+    # theirs(**settings) makes PyTorch's object: benchmarks/speed.py times it
+    theirs: Callable = None
 
 
 @dataclass
@@ -153,7 +155,8 @@ def add_layer(target, theirs, *, inputs, make=None, **entry):
     """theirs: a factory of torch modules or functions, or the reason for none."""
     add(target, inputs=inputs, use=use_layer, kind="layer",
         make=make or (lambda dtype, **settings: target(**settings)),
-        twin=layer_twin(theirs) if callable(theirs) else theirs, **entry)
+        twin=layer_twin(theirs) if callable(theirs) else theirs,
+        theirs=theirs if callable(theirs) else None, **entry)
 
 
 def of_dtype(target, *arguments):
@@ -336,7 +339,7 @@ def loss_twin(theirs):
 def add_loss(target, theirs, inputs, **entry):
     add(target, inputs=inputs, use=use_loss, kind="loss",
         make=lambda dtype, **settings: target(**settings), twin=loss_twin(theirs),
-        **entry)
+        theirs=theirs, **entry)
 
 
 def two_normal(rng, dtype):
@@ -480,7 +483,8 @@ def optimizer_twin(theirs):
 def add_optimizer(target, theirs, **entry):
     add(target, inputs=gradients, use=use_optimizer, kind="optimizer",
         make=lambda dtype, **settings: lambda params: target(params, **settings),
-        twin=optimizer_twin(theirs) if callable(theirs) else theirs, **entry)
+        twin=optimizer_twin(theirs) if callable(theirs) else theirs,
+        theirs=theirs if callable(theirs) else None, **entry)
 
 
 COMMON = {"lr": 0.07, "weight_decay": 0.3, "maximize": True}

@@ -8,6 +8,7 @@ from unittest import mock
 import nbformat
 import papermill
 import pytest
+import usage
 
 SEED = int(os.environ.get("BYHAND_SEED", "1"))
 
@@ -28,7 +29,9 @@ def run(path, folder, **parameters):
 
 def test_it_runs_with_another_seed(path, notebook, tmp_path):
     sizes = notebook.metadata.get("byhand", {}).get("variant", {})
+    before = usage.of_children()
     run(path, tmp_path, **sizes, seed=SEED, device="cpu")
+    usage.note(path, "variant", {"seconds": round(usage.of_children() - before, 2)})
     assert not list(tmp_path.iterdir()), "the notebook leaves files where it is run"
 
 

@@ -9,15 +9,18 @@ depends on a machine.
 """
 
 import json
+import platform
 import re
 import shutil
 import subprocess
 import sys
 from datetime import date
 from html import escape
+from importlib import metadata
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "record"
+OTHERS = {"replication", "speed", "notebooks"}  # files there that are of no device
 CLAIM = re.compile(
     r'(<div class="byhand-claim [^>]*id="claim-([^"]+)">\s*'
     r'<p class="byhand-title">.*?</p>'
@@ -85,10 +88,10 @@ def slug(record):
 
 
 def stored(folder=FOLDER):
-    """{name: record} of the devices: the files in the folder but for the many seeds."""
+    """{name: record} of the devices: the files in the folder but for OTHERS."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8"))
             for path in sorted(Path(folder).glob("*.json"))
-            if path.stem != "replication"}
+            if path.stem not in OTHERS}
 
 
 def replication(folder=FOLDER):
@@ -184,13 +187,31 @@ def driver():
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
+def moment():
+    """The date and the commit of a record."""
+    done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=FOLDER,
+                          capture_output=True, text=True)
+    return {"date": date.today().isoformat(), "commit": done.stdout.strip()}
+
+
+def processor():
+    """The name of the processor, as far as the system tells it."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else platform.processor() or "unknown"
+
+
+def machine():
+    """What seconds depend on."""
+    return {"cpu": processor(), "system": platform.system(),
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("numpy", "torch")}}
+
+
 def main(lines, folder):
     record = collect(read(lines))
-    root = Path(__file__).resolve().parents[2]
-    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=root,
-                            capture_output=True, text=True).stdout.strip()
-    record["run"] |= {"driver": driver(), "date": date.today().isoformat(),
-                      "commit": commit}
+    record["run"] |= {"driver": driver()} | moment()
     path = Path(folder) / f"{slug(record)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n",

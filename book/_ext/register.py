@@ -6,8 +6,8 @@ records, so nothing is typed twice. A page says where a list belongs:
 
     <div data-byhand="questions"></div>
 
-with questions, claims, agreement, replication, verdicts, exam, exercises,
-handouts, cover or map.
+with questions, claims, agreement, replication, speed, growth, notebooks, verdicts,
+exam, exercises, handouts, cover or map.
 """
 
 import collections
@@ -19,6 +19,7 @@ from html import escape
 from pathlib import Path
 
 import chapter_map
+import timing
 import yaml
 from lxml import etree
 from lxml import html as lxml_html
@@ -455,7 +456,8 @@ def first_slider(root, page):
 LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
          "claims": claims, "agreement": agreement, "verdicts": verdicts,
          "replication": frequencies, "exercises": exercises, "handouts": handouts,
-         "map": drawn_map}
+         "map": drawn_map, "speed": timing.speed, "growth": timing.growth,
+         "notebooks": timing.notebooks}
 
 
 # ---- putting it together
@@ -464,8 +466,8 @@ LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
 def collect(outdir, names, order):
     """Everything that the lists need, read from the pages of these names."""
     known = {"catalogue": load("questions.yml")["questions"], "records": stored(),
-             "replication": replication(),
-             "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
+             "replication": replication(), "speed": timing.load("speed"),
+             "notebooks": timing.load("notebooks"), "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
              "exercises": [], "chapters": order,
              "korean": load("korean.yml")["chapters"]}
     for name in names:
@@ -513,6 +515,7 @@ def finish(app, exception):
     names = [name.removeprefix("book/") for name in app.env.found_docs]
     ordered = [name.removeprefix("book/") for name in reading_order(app.env)]
     known = collect(app.outdir, ordered, [n for n in ordered if "/" not in n])
+    known["app"] = app
     for name in names:
         path = Path(app.outdir, f"{name}.html")
         text = path.read_text(encoding="utf-8")

@@ -16,7 +16,8 @@ help:
 	@echo "make chapter NAME=losses  export a chapter's module, run the chapter and all that imports it"
 	@echo "make steady NAME=losses   run a chapter under other kernels, threads and seeds"
 	@echo "make mutants NAME=losses  do the tests notice a changed library? (needs mutmut)"
-	@echo "make record               write the record of this device: errors, tolerances, claims"
+	@echo "make record               write the record of this device: errors, tolerances, claims, seconds"
+	@echo "make speed                layers, losses, optimizers, steps beside PyTorch's, in under five minutes"
 	@echo "make replicate            run every notebook with 30 seeds, for hours (SEEDS=1-5 NAME=losses)"
 	@echo "make serve                show the website at http://127.0.0.1:8000 (PORT=8000)"
 	@echo "make pins                 write requirements.txt from requirements.in, and its hashes (needs uv)"
@@ -63,6 +64,11 @@ record: $(READY)
 	-BYHAND_RECORD=$(CURDIR)/_build/record/lines.jsonl $(ONE_THREAD) \
 		$(BIN)/pytest --nbval book -q -p no:cacheprovider -n 2 --dist loadfile
 	$(BIN)/python book/_ext/record.py _build/record/lines.jsonl book/record
+	$(BIN)/python book/_ext/usage.py _build/usage book/record/notebooks.json
+
+# ours against PyTorch, scikit-learn and SciPy, side by side: best on a calm machine, and nothing fails on a slow one
+speed: $(READY)
+	$(BIN)/python benchmarks/speed.py book/record/speed.json
 
 # how often the claims hold: it goes on where it was ended, and counts what is there
 replicate: $(READY)
@@ -135,4 +141,4 @@ vendor:
 clean:
 	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
 
-.PHONY: help book test jupyter serve chapter steady mutants record replicate pdf epub pins lock vendor clean
+.PHONY: help book test jupyter serve chapter steady mutants record speed replicate pdf epub pins lock vendor clean

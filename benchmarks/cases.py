@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 import registry
 from registry import ENTRIES, generator, tensor, upstream
 
-from byhand import convolution, experiments, generative, gpu, perceptron, regularization
+from byhand import experiments, generative, gpu, perceptron, regularization
 from byhand.activations import Tanh
 from byhand.backprop import Linear, ReLU, Sequential, Sigmoid
 from byhand.convolution import Conv2d, Flatten, MaxPool2d, Residual
@@ -483,21 +483,22 @@ def cnn_theirs():
         torch.nn.Linear(100, 10))
 
 
-DIGITS, SAMPLE = (100, 784), torch.optim
+DIGITS = (100, 784)
+OPTIM = torch.optim
 # what is trained: (ours, theirs), the batch, the two optimizers, the limit
 STEPS = {
-    "784-100-10, SGD": (mlp(784, 100, 10), DIGITS, SGD, SAMPLE.SGD, 0.75),
+    "784-100-10, SGD": (mlp(784, 100, 10), DIGITS, SGD, OPTIM.SGD, 0.75),
     "784-100-10, sigmoid, SGD": (mlp(784, 100, 10, activation=Sigmoid), DIGITS, SGD,
-                                 SAMPLE.SGD, 0.75),
-    "784-100-10, one example, SGD": (mlp(784, 100, 10), (1, 784), SGD, SAMPLE.SGD,
+                                 OPTIM.SGD, 0.75),
+    "784-100-10, one example, SGD": (mlp(784, 100, 10), (1, 784), SGD, OPTIM.SGD,
                                      None),
-    "784-100-10, Adam": (mlp(784, 100, 10), DIGITS, Adam, SAMPLE.Adam, None),
-    "784-1024-1024-10, Adam": (mlp(784, 1024, 1024, 10), DIGITS, Adam, SAMPLE.Adam,
+    "784-100-10, Adam": (mlp(784, 100, 10), DIGITS, Adam, OPTIM.Adam, None),
+    "784-1024-1024-10, Adam": (mlp(784, 1024, 1024, 10), DIGITS, Adam, OPTIM.Adam,
                                None),
     "784-100-10, batch norm, dropout, AdamW": (
-        (regularized, regularized_theirs), DIGITS, AdamW, SAMPLE.AdamW, None),
+        (regularized, regularized_theirs), DIGITS, AdamW, OPTIM.AdamW, None),
     "conv 30@5×5, pool, 100, 10, SGD": ((cnn, cnn_theirs), (100, 1, 28, 28), SGD,
-                                        SAMPLE.SGD, 1.5),
+                                        OPTIM.SGD, 1.5),
 }
 
 

@@ -33,9 +33,9 @@ def often(run):
 
 
 def measured(ours, theirs, repeats=200, budget=math.inf):
-    """Call both in turns. Returns {"ratio", "low", "high"}: the median and the quartiles
-    of the seconds of ours over those of theirs, round by round; "ours", "theirs": the
-    medians of the seconds; "rounds".
+    """Call both in turns. Returns {"ratio", "low", "high"}: the median and the
+    quartiles of the seconds of ours over those of theirs, round by round; "ours",
+    "theirs": the medians of the seconds; "rounds".
 
     The one who is first is second in the next round. After `budget` seconds on the
     wall's clock no further round begins, but for the first few.

@@ -11,6 +11,7 @@ thread, and nothing where the system doesn't tell it in /proc (Linux does).
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import psutil
@@ -19,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def so_far(pid):
-    """{"seconds": of the CPU, "peak": bytes of memory at most} of a process up to now,
-    the seconds with its children's; None where this can't be known.
+    """{"seconds": of the CPU, "wall": on the clock, "peak": bytes of memory at most} of
+    a process up to now, the first with its children's; None where it can't be known.
 
     Not getrusage: its peak counts the parent's memory, too, when a process is started.
     """
@@ -29,7 +30,9 @@ def so_far(pid):
                                           re.MULTILINE)
     if not peak:
         return None
-    return {"seconds": round(sum(psutil.Process(pid).cpu_times()[:4]), 2),
+    process = psutil.Process(pid)
+    return {"seconds": round(sum(process.cpu_times()[:4]), 2),
+            "wall": round(time.time() - process.create_time(), 2),
             "peak": 1024 * int(peak.group(1))}
 
 

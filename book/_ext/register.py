@@ -467,7 +467,8 @@ def collect(outdir, names, order):
     """Everything that the lists need, read from the pages of these names."""
     known = {"catalogue": load("questions.yml")["questions"], "records": stored(),
              "replication": replication(), "speed": timing.load("speed"),
-             "notebooks": timing.load("notebooks"), "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
+             "notebooks": timing.load("notebooks"),
+             "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
              "exercises": [], "chapters": order,
              "korean": load("korean.yml")["chapters"]}
     for name in names:

@@ -16,8 +16,8 @@ from byhand.lab import STYLE
 
 KINDS = {"training step": "Steps of training", "layer": "Layers", "loss": "Losses",
          "optimizer": "Optimizers", "estimator": "Estimators"}
-# CPU seconds of one notebook, of all, and bytes: what CONTRIBUTING.md asks for
-LECTURE, QUESTIONS, STORED, VARIANTS, MEMORY = 30, 45, 600, 200, 1e9
+# CPU seconds of one notebook and of all, and megabytes
+LECTURE, QUESTIONS, STORED, VARIANTS, MEMORY = 30, 45, 600, 200, 1000
 
 
 def load(name):
@@ -38,8 +38,14 @@ def about(run):
              "scipy": "SciPy", "python": "Python"}
     versions = ", ".join(f"{shown} {escape(run[name])}" for name, shown in names.items()
                          if name in run)
-    return (f"{escape(run['cpu'])}, {escape(run['system'])}; {versions}; {run['date']}, "
-            f"commit {run['commit']}.")
+    return (f"{escape(run['cpu'])}, {escape(run['system'])}; {versions}; "
+            f"{run['date']}, commit {run['commit']}.")
+
+
+def busy(share):
+    """A sentence if others were at work beside it."""
+    return "" if share > 0.9 else (
+        f" The machine was busy: the run got {share:.0%} of a core.")
 
 
 # ---- ratios
@@ -88,12 +94,11 @@ def speed(known):
     """One table of all ratios."""
     record = known["speed"]
     run = record["run"]
-    busy = ("" if run["share"] > 0.9 else
-            f" The machine was busy: the run got {run['share']:.0%} of a core.")
     names = ("Kind", "What", "Input", "Against", "float32", "float64")
     rows = [ratio_row(row, known["titles"]) for row in record["rows"]]
     return (f"<p>{about(run)} {run['threads']} thread, {run['seconds']} seconds in all."
-            f"{busy}</p>{summary(record['rows'])}{table(names, rows, 'speed')}")
+            f"{busy(run['share'])}</p>{summary(record['rows'])}"
+            f"{table(names, rows, 'speed')}")
 
 
 # ---- growth
@@ -127,8 +132,9 @@ def told(growth):
     """What the figure shows, in words."""
     parts = [f"with the {name}, from {found['values'][0]:,} to "
              f"{found['values'][-1]:,}, ours from {found['ours'][0]:.1g} to "
-             f"{found['ours'][-1]:.1g} seconds, PyTorch's from {found['theirs'][0]:.1g} "
-             f"to {found['theirs'][-1]:.1g}" for name, found in growth.items()]
+             f"{found['ours'][-1]:.1g} seconds, PyTorch's from "
+             f"{found['theirs'][0]:.1g} to {found['theirs'][-1]:.1g}"
+             for name, found in growth.items()]
     return ("Three panels with logarithmic axes. The CPU seconds of a step of training "
             f"grow {'; '.join(parts)}. At the right end both run beside a dashed line "
             "with the theory's slope.")
@@ -160,33 +166,38 @@ def growth(known):
 # ---- notebooks
 
 
-def amount(value, limit, shown):
+def amount(value, shown, limit=None):
     """A cell with a number, and a word where it is above its limit."""
-    over = "<br><small>above it</small>" if value > limit else ""
-    return f'<td data-sort="{value}">{shown}{over}</td>'
+    if value is None:
+        return '<td data-sort="">–</td>'
+    over = limit is not None and value > limit
+    return (f'<td data-sort="{value}">{shown.format(value)}'
+            f'{"<br><small>too much</small>" if over else ""}</td>')
 
 
 def notebook_row(name, found, title):
     budget = QUESTIONS if name.startswith("questions/") else LECTURE
-    variant = ('<td data-sort="">–</td>' if found["variant"] is None else
-               f'<td data-sort="{found["variant"]}">{found["variant"]:.1f}</td>')
+    megabytes = None if found["peak"] is None else found["peak"] / 1e6
     return (f'<tr class="entry"><th scope="row"><a href="{name}.html">{escape(title)}'
-            f"</a></th>{amount(found['seconds'], budget, format(found['seconds'], '.1f'))}"
-            f"<td>{budget}</td>"
-            + amount(found["peak"], MEMORY, f"{found['peak'] / 1e6:.0f}")
-            + variant + "</tr>")
+            f"</a></th>{amount(found['seconds'], '{:.1f}', budget)}<td>{budget}</td>"
+            f"{amount(megabytes, '{:.0f}', MEMORY)}"
+            f"{amount(found['variant'], '{:.1f}')}</tr>")
 
 
 def notebooks(known):
     """CPU seconds and memory of each notebook, against what it may take."""
     record = known["notebooks"]
     found = record["notebooks"]
-    order = [name for name in known["titles"] if name in found]
-    stored = sum(one["seconds"] for one in found.values())
-    variants = sum(one["variant"] or 0 for one in found.values())
-    rows = [notebook_row(name, found[name], known["titles"][name]) for name in order]
-    names = ("Notebook", "CPU seconds", "may take", "Memory, MB, of 1,000",
+    measured = [one for one in found.values() if one["seconds"] is not None]
+    stored = sum(one["seconds"] for one in measured)
+    variants = [one["variant"] for one in found.values() if one["variant"] is not None]
+    share = stored / sum(one["wall"] for one in measured) if measured else 1.0
+    rows = [notebook_row(name, found[name], known["titles"][name])
+            for name in known["titles"] if name in found]
+    names = ("Notebook", "CPU seconds", "of at most", f"Memory, MB of {MEMORY:,}",
              "Another seed, CPU seconds")
-    return (f"<p>{about(record['run'])} All stored runs together: {stored:.0f} of "
-            f"{STORED} CPU seconds; with another seed: {variants:.0f} of {VARIANTS}.</p>"
+    return (f"<p>{about(record['run'])} The stored runs of {len(measured)} of "
+            f"{len(found)} notebooks took {stored:.0f} CPU seconds, and all together "
+            f"may take {STORED}; {len(variants)} runs with another seed took "
+            f"{sum(variants):.0f} of {VARIANTS}.{busy(share)}</p>"
             f"{table(names, rows, 'notebooks')}")

@@ -2,8 +2,8 @@
 
     python book/_ext/usage.py _build/usage book/record/notebooks.json
 
-`make record` calls it, and the workflow that publishes the site, so that the page "How
-fast it is" shows the run that was tested there. tests/usage.py writes the notes.
+`make record` calls it, and so do the tests in CI, from where the site takes what its
+page "How fast it is" shows. tests/usage.py writes the notes.
 """
 
 import json
@@ -21,27 +21,32 @@ def notebooks(book=BOOK):
     return sorted(path.relative_to(book).with_suffix("").as_posix() for path in paths)
 
 
+def note(notes, kind, name):
+    """What was noted of a run, {} if nothing was."""
+    path = Path(notes, kind, f"{name}.json")
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def collect(notes, names):
-    """{name: {"seconds", "peak", "variant"}}: the CPU seconds of the stored run and the
-    bytes that it took at most, and the CPU seconds of the run with another seed, None
-    if there was none. FileNotFoundError names the notebooks without a stored run.
+    """{name: {"seconds", "wall", "peak", "variant"}}: CPU seconds, seconds on the clock
+    and bytes at most of the stored run, and the CPU seconds of the run with another
+    seed; None for what was not noted.
     """
-    stored, variant = ({name: json.loads(path.read_text(encoding="utf-8"))
-                        for name in names
-                        if (path := Path(notes, kind, f"{name}.json")).is_file()}
-                       for kind in ("stored", "variant"))
-    if absent := [name for name in names if name not in stored]:
-        raise FileNotFoundError(f"{notes} has no run of {', '.join(absent)}: make test")
-    return {name: stored[name] | {"variant": variant.get(name, {}).get("seconds")}
+    return {name: {"seconds": None, "wall": None, "peak": None}
+            | note(notes, "stored", name)
+            | {"variant": note(notes, "variant", name).get("seconds")}
             for name in names}
 
 
 def main(notes, target):
-    record = {"run": machine() | moment(), "notebooks": collect(notes, notebooks())}
+    found = collect(notes, notebooks())
+    record = {"run": machine() | moment(), "notebooks": found}
     text = json.dumps(record, indent=1, ensure_ascii=False)
     Path(target).write_text(text + "\n", encoding="utf-8")
-    total = sum(one["seconds"] for one in record["notebooks"].values())
-    print(f"{target}: {len(record['notebooks'])} notebooks, {total:.0f} CPU seconds")
+    known = [one["seconds"] for one in found.values() if one["seconds"] is not None]
+    print(f"{target}: {len(known)} of {len(found)} notebooks, {sum(known):.0f} CPU "
+          "seconds" + "".join(f"\nno run of {name}: make test" for name in found
+                             if found[name]["seconds"] is None))
 
 
 if __name__ == "__main__":

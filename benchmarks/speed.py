@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 from record import machine, moment
 
 LAST = 4  # values of a growth over which its power is fitted: the largest
-BUDGET = 0.8  # seconds for a comparison, unless the first few rounds take longer
+BUDGET = 0.6  # seconds for a comparison, unless the first few rounds take longer
 
 
 def rounded(found):

@@ -37,13 +37,15 @@ def so_far(pid):
 
 
 def of_children():
-    """CPU seconds of the processes that this one started and that have ended."""
+    """CPU seconds of the processes that this one started and that have ended; 0 where
+    the system doesn't count them.
+    """
     return sum(psutil.Process().cpu_times()[2:4])
 
 
 def note(path, kind, found, folder=ROOT / "_build" / "usage"):
     """Keep what was found of a run of the notebook at `path` in the book."""
-    if found is None or os.environ.get("OMP_NUM_THREADS") != "1":
+    if not found or not found["seconds"] or os.environ.get("OMP_NUM_THREADS") != "1":
         return
     name = Path(path).relative_to(ROOT / "book").with_suffix(".json")
     (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)

@@ -121,6 +121,8 @@ def drawn(growth):
                       label="theory's slope")
             ax.set(xlabel=name)
             ax.minorticks_off()
+            ax.set_xticks([x[0], x[len(x) // 2], last], [
+                f"{value:,}" for value in (x[0], x[len(x) // 2], last)])
         axes[0].set(ylabel="CPU seconds of a step")
         axes[0].legend(fontsize=8)
         file = io.BytesIO()

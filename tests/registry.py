@@ -100,6 +100,11 @@ def upstream(shape, dtype):
     return np.asarray(generator(11).normal(size=shape), dtype)
 
 
+def arriving(shape, dtype):
+    """What use_layer, use_loss and their twins hand to backward."""
+    return upstream(shape, dtype)
+
+
 def tensor(x, grad=False):
     x = torch.tensor(np.array(x))
     return x.requires_grad_() if grad and x.is_floating_point() else x
@@ -123,7 +128,7 @@ def normal_array(*shape, shift=0.0, scale=1.0):
 
 def use_layer(layer, x):
     y = layer.forward(x)
-    results = {"y": y, "dx": layer.backward(upstream(np.shape(y), x.dtype))}
+    results = {"y": y, "dx": layer.backward(arriving(np.shape(y), x.dtype))}
     results |= {f"{name}.grad": grad for name, grad in layer.grads.items()}
     return results | {name: value.copy() for name, value in layer.buffers.items()}
 
@@ -139,7 +144,7 @@ def layer_twin(theirs):
                                     (layer.params | layer.buffers).items()})
             module.train(layer.training)
         y = module(x)
-        y.backward(tensor(upstream(tuple(y.shape), inputs["x"].dtype)))
+        y.backward(tensor(arriving(tuple(y.shape), inputs["x"].dtype)))
         results = {"y": array(y), "dx": array(x.grad)}
         if isinstance(module, torch.nn.Module):
             results |= {f"{name}.grad": array(p.grad)
@@ -314,7 +319,7 @@ add_layer(conv.Residual, "PyTorch has none; the lecture holds it to one written 
 
 def use_loss(loss, prediction, target):
     value = loss.forward(prediction, target)
-    dy = upstream(np.shape(value), prediction.dtype) if np.ndim(value) else 1.5
+    dy = arriving(np.shape(value), prediction.dtype) if np.ndim(value) else 1.5
     return {"loss": value, "dx": loss.backward(dy)}
 
 
@@ -326,7 +331,7 @@ def loss_twin(theirs):
         if isinstance(module, torch.nn.Module):
             module = module.to(prediction.dtype)
         value = module(prediction, tensor(inputs["target"]))
-        dy = (tensor(upstream(tuple(value.shape), inputs["prediction"].dtype))
+        dy = (tensor(arriving(tuple(value.shape), inputs["prediction"].dtype))
               if value.ndim else torch.tensor(1.5, dtype=value.dtype))
         value.backward(dy)
         return {"loss": array(value), "dx": array(prediction.grad)}
@@ -432,7 +437,7 @@ def info_nce_twin(loss, inputs, settings):
     """With the gradients of both sides."""
     a, b = tensor(inputs["prediction"], grad=True), tensor(inputs["target"], grad=True)
     value = info_nce(**settings)(a, b)
-    value.backward(tensor(upstream(tuple(value.shape), inputs["prediction"].dtype))
+    value.backward(tensor(arriving(tuple(value.shape), inputs["prediction"].dtype))
                    if value.ndim else torch.tensor(1.5, dtype=value.dtype))
     return {"loss": array(value), "dx": array(a.grad), "dtarget": array(b.grad)}
 
@@ -764,7 +769,8 @@ add_function(ens.combine, logits_of_members, lambda logits, how="probabilities":
     array(torch.softmax(tensor(logits), -1).mean(0))), {"how": "votes"})
 add_function(ens.disagreement, lambda rng, dtype: {
     "labels": rng.integers(3, size=(4, 7))}, lambda labels: np.mean(
-        [np.mean(a != b) for i, a in enumerate(labels) for b in labels[:i]]))
+        [np.not_equal(a, b).mean() for i, a in enumerate(labels)
+         for b in labels[:i]]))
 add_function(ens.doubt, lambda rng, dtype: {
     "probabilities": scipy.special.softmax(
         rng.normal(size=(3, 5, 4)), axis=-1).astype(dtype)},
@@ -1438,7 +1444,7 @@ def side_by_side_twin(theirs):
     def run(layer, inputs, settings):
         x = tensor(inputs["x"], grad=True)
         y = torch.stack([theirs(x[:, s], s) for s in range(x.shape[1])], dim=1)
-        y.backward(tensor(upstream(tuple(y.shape), inputs["x"].dtype)))
+        y.backward(tensor(arriving(tuple(y.shape), inputs["x"].dtype)))
         return {"y": array(y), "dx": array(x.grad)}
     return run
 

@@ -1,0 +1,415 @@
+"""Random input to every public name: a clear error, or the twin's result.
+
+A Case is an entry of the registry with some of its inputs edited: other shapes, dtypes,
+layouts and containers, strange numbers. `problems` says what is wrong with what a call
+makes of it: an error from deep inside, another number than the twin's, a changed
+argument, a half-changed state, warnings that nobody can act on. The default run tries
+EXAMPLES cases of each name, the same in every run; `make fuzz` tries new ones, thousands.
+"""
+
+import math
+import os
+import re
+import warnings
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import registry
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from registry import ENTRIES
+from test_faults import (FIRST, OTHERWISE, attempt, called, distance,
+                         error_problem, frozen, is_floating, raised_in_registry,
+                         variants)
+
+import byhand.backprop as bp
+import byhand.convolution as conv
+
+CHAINS = (bp.Sequential, conv.Residual)  # as in test_faults
+EXAMPLES = 20
+LONG = int(os.environ.get("BYHAND_FUZZ", 10_000))
+
+# --- edits: {name: function(value, place)}, for each kind of value --------------------
+
+
+def at(x, place, value):
+    """x with another value at one place."""
+    x = x.copy()
+    if x.size:
+        x.flat[place % x.size] = value
+    return x
+
+
+def frozen_copy(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def scaled(x, size):
+    """x times a power of two such that its largest entry is about as large as size."""
+    top = np.max(np.abs(x[np.isfinite(x)]), initial=0)
+    with np.errstate(all="ignore"):
+        return np.ldexp(x, int(np.log2(size) - np.log2(top))) if top else x
+
+
+def limits(x):
+    return np.finfo(x.dtype) if x.dtype.kind == "f" else np.finfo(float)
+
+
+LAYOUTS = {
+    "read-only": lambda x, _: frozen_copy(x),
+    "Fortran": lambda x, _: np.asfortranarray(x),
+    "backwards": lambda x, _: np.ascontiguousarray(x[::-1])[::-1] if x.ndim else x,
+    "with gaps": lambda x, _: np.repeat(x[..., None], 2, axis=-1)[..., 0],
+}
+SHAPES = {
+    "no rows": lambda x, _: x[:0],
+    "one row": lambda x, _: x[:1],
+    "two rows": lambda x, _: x[:2],
+    "one row less": lambda x, _: x[:-1],
+    "rows twice": lambda x, _: np.concatenate([x, x]),
+    "no columns": lambda x, _: x[..., :0],
+    "one column": lambda x, _: x[..., :1],
+    "one column less": lambda x, _: x[..., :-1],
+    "columns twice": lambda x, _: np.concatenate([x, x], axis=-1),
+    "an axis before": lambda x, _: x[None],
+    "an axis behind": lambda x, _: x[..., None],
+    "an axis less": lambda x, place: x[place % len(x)],
+    "transposed": lambda x, _: x.T,
+    "flat": lambda x, _: x.ravel(),
+    "0-d": lambda x, place: np.array(x.flat[place % x.size]),
+}
+DTYPES = {name: lambda x, _, name=name: x.astype(name) for name in (
+    "float16", "float32", "float64", "longdouble", "int8", "uint8", "int64", "bool",
+    "complex64", "complex128", "object", "str", ">f8")}
+CONTAINERS = {
+    "None": lambda x, _: None,
+    "a list": lambda x, _: x.tolist(),
+    "a tuple": lambda x, _: tuple(x.tolist()),
+    "a number": lambda x, _: 1.0,
+    "a word": lambda x, _: "word",
+}
+FLOATS = {
+    "NaN": lambda x, place: at(x, place, math.nan),
+    "infinite": lambda x, place: at(x, place, math.inf),
+    "-infinite": lambda x, place: at(x, place, -math.inf),
+    "zero": lambda x, _: 0 * np.nan_to_num(x),
+    "constant": lambda x, place: np.full_like(x, x.flat[place % x.size]),
+    "negative": lambda x, _: -x,
+    "whole": lambda x, _: np.round(x),
+    "huge": lambda x, _: scaled(x, limits(x).max / 2),
+    "large": lambda x, _: scaled(x, 8 * np.sqrt(limits(x).max)),
+    "small": lambda x, _: scaled(x, np.sqrt(limits(x).tiny) / 8),
+    "tiny": lambda x, _: scaled(x, 1e3 * limits(x).smallest_subnormal),
+    "one huge": lambda x, place: at(x, place, limits(x).max / 2),
+}
+INTEGERS = {
+    "one large": lambda x, place: at(x, place, 99),
+    "one negative": lambda x, place: at(x, place, -1),
+    "zeros": lambda x, _: 0 * x,
+    "uint64": lambda x, _: x.astype("uint64"),
+    "with halves": lambda x, _: x + 0.5,
+}
+ARRAYS = LAYOUTS | SHAPES | DTYPES | CONTAINERS | FLOATS | INTEGERS
+NUMBERS = {repr(value): lambda *_, value=value: value for value in (
+    0, 1, -1, 2, 3, 1.5, 0.0, 0.5, -0.5, 1e300, 1e-320, math.nan, math.inf, -math.inf,
+    None, "1", 1j, True, [1], np.float32(0.5), np.int64(2), np.array(1.0))}
+SEQUENCES = {
+    "empty": lambda value, _: type(value)(),
+    "the last left out": lambda value, _: value[:-1],
+    "the first twice": lambda value, _: value[:1] + value,
+    "None": lambda value, _: None,
+}
+DICTS = {"empty": lambda value, _: {}, "None": lambda value, _: None,
+         "a list": lambda value, _: list(value.values())}
+
+
+def edits_of(value):
+    """The edits that fit a value."""
+    if isinstance(value, np.ndarray):
+        own = FLOATS if value.dtype.kind == "f" else INTEGERS
+        return LAYOUTS | SHAPES | DTYPES | CONTAINERS | own
+    if isinstance(value, (int, float)):
+        return NUMBERS
+    if type(value) in (list, tuple):
+        return SEQUENCES
+    return DICTS if isinstance(value, dict) else {}
+
+
+def seats(value, path=()):
+    """(path, value) of all in a dict of arguments that can be edited."""
+    inner = (value.items() if isinstance(value, dict) else enumerate(value)
+             if isinstance(value, (list, tuple)) else ())
+    found = [(path, value)] if path and edits_of(value) else []
+    return found + [seat for key, item in inner for seat in seats(item, (*path, key))]
+
+
+def replaced(value, path, change):
+    """The value with change(what is there) at the path; itself if that is gone."""
+    if not path:
+        return change(value)
+    key, *rest = path
+    if isinstance(value, dict) and key in value:
+        return value | {key: replaced(value[key], rest, change)}
+    if isinstance(value, (list, tuple)) and isinstance(key, int) and key < len(value):
+        items = [*value]
+        items[key] = replaced(items[key], rest, change)
+        return value._make(items) if hasattr(value, "_make") else type(value)(items)
+    return value
+
+
+def edited(value, name, place):
+    """The edit's result; the value itself where it does not fit (any longer)."""
+    edit = edits_of(value).get(name)
+    if edit is None:
+        return value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return edit(value, place)
+        except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError):
+            return value
+
+
+# --- cases ----------------------------------------------------------------------------
+
+@dataclass
+class Case:
+    """edits: (path, the name of an edit). A path begins with "arguments" or "settings";
+    ("all",) stands for all arrays, ("dy",) for the gradient that arrives.
+    """
+    dtype: str
+    settings: dict
+    number: int  # seeds the inputs, and is the place of an edit of one entry
+    edits: list
+
+    def edit(self, value, root):
+        """The edits of what stands under the root, made."""
+        for (first, *path), name in self.edits:
+            if first == root:
+                value = replaced(value, path, lambda value, name=name: edited(
+                    value, name, self.number))
+        return value
+
+    def arguments(self, entry):
+        """Fresh arguments, edited."""
+        arguments = entry.inputs(np.random.default_rng(self.number), self.type)
+        for path, value in seats(arguments):
+            if isinstance(value, np.ndarray):
+                arguments = replaced(arguments, path, lambda x: self.edit(x, "all"))
+        return self.edit(arguments, "arguments")
+
+    def arriving(self, shape, dtype):
+        """What registry.arriving gives, edited."""
+        return self.edit(registry.upstream(shape, dtype), "dy")
+
+    def given(self):
+        """The settings, edited."""
+        return self.edit(self.settings, "settings")
+
+    def thing(self, entry):
+        return entry.make(self.type, **self.given())
+
+    @property
+    def type(self):
+        return np.dtype(self.dtype).type
+
+
+@cache
+def cases(name):
+    """The strategy of an entry's cases."""
+    entry = ENTRIES[name]
+    arguments = entry.inputs(np.random.default_rng(0), np.float64)
+    places = [(("arguments", *path), edits_of(value))
+              for path, value in seats(arguments)]
+    if len(arrays_in(arguments)) > 1:
+        places.append((("all",), ARRAYS))
+    if entry.kind in ("layer", "loss"):
+        places.append((("dy",), LAYOUTS | SHAPES | DTYPES | CONTAINERS | FLOATS))
+    settings = list(variants(entry))
+    own = [(("settings", *path), edits_of(value)) for path, value in
+           seats(dict(pair for setting in settings for pair in setting.items()))]
+    edits = [st.tuples(st.just(path), st.sampled_from(sorted(names)))
+             for path, names in places + own]
+    return st.builds(
+        Case, st.sampled_from(["float64", "float32"]),
+        st.builds(dict.__or__, *2 * [st.sampled_from(settings)]), st.integers(0, 99),
+        st.lists(st.one_of(edits), max_size=3, unique=True) if edits else st.just([]))
+
+
+# --- properties -----------------------------------------------------------------------
+
+# What Python says of a number or container of the wrong type is as clear as ours
+PYTHONS = re.compile(
+    "not supported between instances of|only integer scalar arrays can be converted|"
+    "is not iterable|non-iterable|has no attribute|has no len|must be real number|"
+    "not subscriptable|unsupported operand type|bad operand type|not reversible|"
+    "not callable")
+STRANGE = {"NaN", "infinite", "-infinite"}
+
+
+def arrays_in(arguments):
+    return {path: frozen(value) for path, value in seats(arguments)
+            if isinstance(value, np.ndarray)}
+
+
+def observed(action):
+    """(results or None, the error or None, the library's warnings)."""
+    with warnings.catch_warnings(record=True) as caught, np.errstate(
+        all="warn", under="ignore"):
+        warnings.simplefilter("default")  # one for each line
+        try:
+            results, error = action(), None
+        except Exception as problem:
+            results, error = None, problem
+    return results, error, [w for w in caught if Path(w.filename).parent.name == "byhand"]
+
+
+def plain(entry, case):
+    """Whether numbers or containers are edited, not only arrays."""
+    before = dict(seats(entry.inputs(np.random.default_rng(0), case.type)))
+    return any(root == "settings" or (
+        root == "arguments" and not isinstance(before[tuple(path)], np.ndarray))
+        for (root, *path), _ in case.edits)
+
+
+def unclear(entry, case, error):
+    """What is wrong with an error, or None."""
+    if raised_in_registry(error) or "unfit_arguments" in entry.spare:
+        return None
+    if isinstance(error, (TypeError, AttributeError)) and PYTHONS.search(
+        str(error)) and plain(entry, case):
+        return None
+    if (problem := error_problem(error)):
+        return problem
+    if not re.search("got|call fit first", str(error)):
+        return f"does not tell what came: {error}"
+
+
+def call_problems(entry, case):
+    """What is wrong with one call on a fresh object."""
+    arguments = case.arguments(entry)
+    before = arrays_in(arguments)
+    found, error, caught = observed(
+        lambda: entry.use(case.thing(entry), **arguments))
+    if arrays_in(arguments) != before:
+        yield "an argument is changed"
+    if error is not None:
+        if problem := unclear(entry, case, error):
+            yield problem
+        return
+    yield from warning_problems(arguments, found, caught)
+    if callable(entry.twin):
+        yield from twin_problems(entry, case, arguments, found)
+
+
+def numbers_in(values):
+    return [np.asarray(value) for value in values
+            if is_floating(value) or isinstance(value, float)]
+
+
+def warning_problems(arguments, found, caught):
+    """Where all goes in and comes out finite, there is nothing to warn of."""
+    values = numbers_in([value for _, value in seats(arguments)])
+    if caught and all(np.isfinite(value).all() for value in
+                      values + numbers_in(found.values())):
+        yield f"warns of nothing: {caught[0].message}"
+    if len(caught) > 3:
+        yield f"{len(caught)} warnings, the last: {caught[-1].message}"
+
+
+def theirs(entry, case, dtype=None):
+    """The twin's results on the same numbers in a dtype, and its error."""
+    arguments = case.arguments(entry)
+    for path, value in seats(arguments) if dtype else ():
+        if is_floating(value):
+            arguments = replaced(arguments, path, lambda x: x.astype(dtype))
+    case = replace(case, dtype=dtype or case.dtype)
+    return attempt(lambda: entry.twin(case.thing(entry), arguments, case.given()))
+
+
+def twin_problems(entry, case, arguments, found):
+    arrays = [value for _, value in seats(arguments) if isinstance(value, np.ndarray)]
+    narrow = any(array.dtype == np.float32 for array in arrays)
+    if (narrow and "float32" in entry.spare) or apart(entry, case, arrays):
+        return
+    expected, error = theirs(entry, case)
+    if error is not None:
+        yield f"the twin refuses: {type(error).__name__}: {error}"
+        return
+    for key, value in expected.items():
+        limit = 1e-5 if narrow else entry.limit
+        if agree(found[key], value, limit, narrow):
+            continue
+        exact, rough = (theirs(entry, case, dtype)[0] for dtype in ("f8", "f4"))
+        if exact and rough:
+            spread = distance(rough[key], exact[key])  # what rounding does here
+            if math.isfinite(spread):
+                limit = max(limit, 10 * spread if narrow else 1e-7 * spread)
+            if agree(found[key], exact[key], limit, narrow):
+                continue
+        yield (f"{key}: {np.ravel(found[key])[:6]}, the twin "
+               f"{np.ravel(value)[:6]}")
+
+
+def apart(entry, case, arrays):
+    """Whether the twin is known to differ on such arguments."""
+    name = next(name for name, one in ENTRIES.items() if one is entry)
+    strange = any(not array.size or (array.dtype.kind == "f"
+                                     and not np.isfinite(array).all())
+                  for array in arrays)
+    return (strange and name in OTHERWISE)
+
+
+def agree(ours, theirs, limit, narrow):
+    """Whether the numbers that the twin has are ours, too, up to a relative distance;
+    below the smallest normal number there are no digits.
+    """
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    if ours.shape != theirs.shape or ours.dtype.kind not in "fiub":
+        return ours.shape == theirs.shape and bool(np.all(ours == theirs))
+    ours, theirs = ours.astype(float), theirs.astype(float)
+    known = np.isfinite(theirs)
+    if not np.isfinite(ours[known]).all():
+        return False
+    with np.errstate(over="ignore"):
+        error = np.max(np.abs(ours - theirs)[known], initial=0)
+    tiny = np.finfo(np.float32 if narrow else float).tiny
+    return error <= limit * np.max(np.abs(theirs[known]), initial=tiny / limit)
+
+
+def state_problems(entry, case):
+    """A refused call leaves the object, and what an earlier call kept, as they were."""
+    thing, error = attempt(lambda: case.thing(entry))
+    if error is not None:
+        return
+    good = entry.inputs(np.random.default_rng(1), case.type)
+    kept, error = attempt(lambda: called(entry, thing, good))
+    if error is not None:
+        return
+    results = frozen(attempt(kept)[0])
+    before = frozen(thing)
+    _, error = attempt(lambda: getattr(thing, FIRST[entry.kind])(
+        **case.arguments(entry)))
+    if error is None:
+        return
+    if isinstance(thing, CHAINS):
+        if not isinstance(attempt(kept)[1], RuntimeError):
+            yield "refused, and backward goes on"
+    elif frozen(thing) != before:
+        yield f"refused, but changed ({error})"
+    elif frozen(attempt(kept)[0]) != results:
+        yield f"refused, and another gradient ({error})"
+
+
+def problems(entry, case):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "arriving", case.arriving)
+        found = list(call_problems(entry, case))
+        if entry.kind in FIRST:
+            found += state_problems(entry, case)
+    return found

@@ -182,7 +182,7 @@ def memory(layers, shape, batch, states=2, itemsize=4):
     plain SGD, 1 with momentum, 2 for Adam. itemsize: bytes of a number. Raises
     ValueError for other layers and sizes below 1.
     """
-    _at_least_one(batch=batch, itemsize=itemsize, size=min(shape))
+    _at_least_one(batch=batch, itemsize=itemsize, size=min(shape, default=0))
     parameters = other = here = 0
     sizes, kept = [math.prod(shape)], {0}  # tensors, and which of them are kept
     for kind, *given in layers:
@@ -394,6 +394,9 @@ class Sharded:
         if len(grads) != self.devices:
             raise ValueError(f"expected {self.devices} dicts of gradients, got "
                              f"{len(grads)}")
+        for each in grads:
+            for name, param in self.params.items():
+                check_array(name, each[name], param.shape, param.dtype)
         flat = np.stack([np.concatenate([
             each[name].ravel() for name in self.params]) for each in grads])
         parts, first = reduce_scatter(flat)

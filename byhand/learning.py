@@ -149,10 +149,12 @@ def expected_improvement(mean, std, best):
         raise ValueError("mean, std and best must be finite and std not negative, "
                          f"got {mean[:3]}, {std[:3]} and {best}")
     mean, spread = mean.astype(float), np.where(std > 0, std, 1).astype(float)
-    z = (best - mean) / spread
-    density = np.exp(-0.5 * np.minimum(np.abs(z), 40) ** 2) / math.sqrt(2 * math.pi)
+    with np.errstate(over="ignore"):  # a tiny std
+        z = np.clip((best - mean) / spread, -40, 40)
+    density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
     found = spread * (z * ndtr(z) + density)  # eq. learning-ei
-    found = np.where(std > 0, np.maximum(found, 0), np.maximum(best - mean, 0))
+    doubtful = (std > 0) & (np.abs(z) < 40)
+    found = np.where(doubtful, np.maximum(found, 0), np.maximum(best - mean, 0))
     return found.astype(std.dtype)
 
 # %% ../book/learning.ipynb #5cef2a66

@@ -553,6 +553,8 @@ def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1
     check_array("matrix", matrix)
     if matrix.ndim < 2:
         raise ValueError(f"expected a matrix, got the shape {matrix.shape}")
+    if np.shape(coefficients) != (3,):
+        raise ValueError(f"coefficients must be three numbers, got {coefficients}")
     a, b, c = coefficients
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.swapaxes(-1, -2) if tall else matrix
@@ -613,7 +615,7 @@ class Muon(Optimizer):
         ahead = momentum * mean + (1 - momentum) * grad if nesterov else mean
         rows, columns = param.shape[-2:]
         scale = (0.2 * math.sqrt(max(rows, columns)) if adjust_lr_fn
-                 == "match_rms_adamw" else math.sqrt(max(1, rows / columns)))
+                 == "match_rms_adamw" else math.sqrt(max(1, rows / max(columns, 1))))
         param -= ((lr * scale)  # eq. optimizers-muon
                   * newton_schulz(ahead, ns_coefficients, ns_steps, eps))
 

@@ -147,7 +147,7 @@ def contradicts(error):
     if not match:
         return False
     came = re.escape(match[2].strip())
-    return bool(came) and re.search(rf"(?<![\w.]){came}(?![\w.])",
+    return bool(came) and re.search(rf"(?<![\w.-]){came}(?![\w.])",
                                     match[1]) is not None
 
 

@@ -159,7 +159,7 @@ def paired(a, b, *, d=None, comparisons=1, resplit=0.0):
             "diverged counts as")
     if d is not None and not 0 < d < math.inf:
         raise ValueError(f"d must be a positive number, got {d}")
-    if int(comparisons) != comparisons or comparisons < 1 or not resplit >= 0:
+    if not (comparisons >= 1 and comparisons % 1 == 0 and resplit >= 0):
         raise ValueError("comparisons must be at least 1 and resplit at least 0, got "
                          f"{comparisons} and {resplit}")
     from scipy.special import stdtrit

@@ -35,6 +35,10 @@ def speed_record(device="nvidia-h100-80gb-hbm3"):
     return json.loads(known[device].read_text(encoding="utf-8"))
 
 # %% ../book/gpu.ipynb #c486ddd2
+# what the numbers of a layer are, for `memory`
+_NUMBERS = {"linear": ("size",), "conv": ("size", "kernel"), "maxpool": ("size",)}
+
+
 def _at_least_one(**counts):
     """Raise ValueError unless each is a whole number of at least 1."""
     for name, value in counts.items():
@@ -166,7 +170,8 @@ class GradScaler:
         if not self.finite:
             self.value *= self.backoff_factor
         elif self.clean == self.growth_interval:
-            self.value, self.clean = self.value * self.growth_factor, 0
+            grown, self.clean = self.value * self.growth_factor, 0
+            self.value = grown if grown < 2.0**128 else self.value  # float32's range
         self.finite = None
 
 # %% ../book/gpu.ipynb #67f8c110
@@ -186,7 +191,7 @@ def memory(layers, shape, batch, states=2, itemsize=4):
     parameters = other = here = 0
     sizes, kept = [math.prod(shape)], {0}  # tensors, and which of them are kept
     for kind, *given in layers:
-        _at_least_one(**dict(zip(("size", "kernel"), given[:2])))
+        _at_least_one(**dict(zip(_NUMBERS.get(kind, ()), (*given, 0, 0))))
         if kind in ("linear", "conv", "batchnorm", "maxpool"):
             kept.add(here)  # the input
         if kind == "linear":
@@ -363,7 +368,7 @@ def zero_memory(parameters, devices, stage):
     """
     _at_least_one(parameters=parameters, devices=devices)
     if stage not in (0, 1, 2, 3):
-        raise ValueError(f"stage must be 0, 1, 2 or 3, got {stage}")
+        raise ValueError(f"stage must be 0, 1, 2 or 3, got {stage!r}")
     return sum(size * parameters / (devices if stage > k else 1)
                for k, size in enumerate((12, 2, 2)))  # eq. gpu-zero
 

@@ -563,7 +563,8 @@ def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1
     scale = np.where(scale > 0, scale, 1)
     x = x / scale
     norm = np.sqrt((x * x).sum(axis=(-2, -1), keepdims=True))
-    x = x / np.maximum(norm, eps / scale)
+    with np.errstate(over="ignore"):  # beside eps, a tiny matrix is 0
+        x = x / np.maximum(norm, eps / scale)
     for _ in range(steps):
         gram = x @ x.swapaxes(-1, -2)
         x = a * x + (b * gram + c * gram @ gram) @ x  # eq. optimizers-newton-schulz

@@ -493,7 +493,7 @@ def crop(images, size, rng, padding=0):
     _check_images(images)
     size, padding = _pair("size", size, operator.index), operator.index(padding)
     room = [n + 2 * padding - k for n, k in zip(images.shape[-2:], size)]
-    if min(room) < 0 or min(size) < 1 or padding < 0:
+    if min(room) < 0 or min(size) < 1 or padding < 0 or 0 in images.shape[-2:]:
         raise ValueError(f"windows of {size} do not fit into images "
                          f"{images.shape[-2:]} with a padding of {padding}")
     top, left = (rng.integers(n + 1, size=(len(images), 1, 1)) - padding for n in room)

@@ -278,6 +278,7 @@ class Meant:
     part: str
     reason: str
     edits: set = frozenset()
+    case: Case = None  # that shows it
 
     def covers(self, name, case, problem):
         return (name == self.name and self.part in problem and (
@@ -335,7 +336,7 @@ def observed(action):
 def plain(entry, case):
     """Whether numbers or containers are edited, not only arrays."""
     before = dict(seats(entry.inputs(np.random.default_rng(0), case.type)))
-    return any(root in ("settings", "dy") or (
+    return any(root == "settings" or (
         root == "arguments" and not isinstance(before[tuple(path)], np.ndarray))
         for (root, *path), _ in case.edits)
 
@@ -345,7 +346,7 @@ def unclear(entry, case, error):
     if raised_in_registry(error) or "unfit_arguments" in entry.spare:
         return None
     if isinstance(error, (TypeError, ValueError, AttributeError)) and PYTHONS.search(
-        str(error)) and plain(entry, case):
+        str(error)) and (plain(entry, case) or entry.kind == "loss"):
         return None
     if (problem := error_problem(error)):
         return problem
@@ -408,12 +409,13 @@ def twin_problems(entry, case, arguments, found):
     if isinstance(error, (ValueError, IndexError, RuntimeError)) and not (
         empty or THEIRS.search(str(error))):
         yield f"the twin refuses: {type(error).__name__}: {error}"
+    whole = not any(edit in EXTREME for _, edit in case.edits)
     exact = rough = None
     for key, value in (expected or {}).items():
         limit = max(1e-5 if narrow else 0, entry.limit)
         limit = 1e-2 if "float16" in dtypes else limit
         floor = rounding(expected, narrow)
-        if agree(found[key], value, limit, floor):
+        if agree(found[key], value, limit, floor, whole):
             continue
         if exact is None:
             exact, rough = (theirs(entry, case, dtype)[0] or expected
@@ -422,7 +424,7 @@ def twin_problems(entry, case, arguments, found):
                   if np.asarray(value).dtype.kind in "fiub" else 0)
         if math.isfinite(spread):
             limit = max(limit, 10 * spread if narrow else 1e-7 * spread)
-        if not agree(found[key], exact[key], limit, floor):
+        if not agree(found[key], exact[key], limit, floor, whole):
             yield (f"{key}: {np.ravel(found[key])[:6]}, the twin "
                    f"{np.ravel(value)[:6]}")
 
@@ -447,9 +449,10 @@ def name_of(entry):
     return next(name for name, one in ENTRIES.items() if one is entry)
 
 
-def agree(ours, theirs, limit, floor):
+def agree(ours, theirs, limit, floor, whole):
     """Whether the numbers that the twin has are ours, too: up to a distance relative
-    to the largest, or up to the floor.
+    to the largest, or up to the floor. Where the twin has NaN or infinity we may have
+    a number, unless the comparison is of the whole.
     """
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     if ours.dtype.kind not in "fiub" or theirs.dtype.kind not in "fiub":
@@ -458,7 +461,8 @@ def agree(ours, theirs, limit, floor):
         return False
     ours, theirs = ours.astype(float), theirs.astype(float)
     known = np.isfinite(theirs)
-    if not np.isfinite(ours[known]).all():
+    if not np.isfinite(ours[known]).all() or (
+        whole and not np.array_equal(ours[~known], theirs[~known], equal_nan=True)):
         return False
     with np.errstate(all="ignore"):
         error = np.max(np.abs(ours - theirs)[known], initial=0)
@@ -471,23 +475,43 @@ def state_problems(entry, case):
     thing, error = attempt(lambda: case.thing(entry))
     if error is not None:
         return
+    first = getattr(thing, FIRST[entry.kind])
     good = entry.inputs(np.random.default_rng(1), case.type)
     kept, error = attempt(lambda: called(entry, thing, good))
     if error is not None:
         return
-    results = frozen(attempt(kept)[0])
-    before = frozen(thing)
-    _, error = attempt(lambda: getattr(thing, FIRST[entry.kind])(
-        **case.arguments(entry)))
-    if error is None:
+    y = first(**good)
+    actions = [lambda: first(**case.arguments(entry))]
+    if entry.kind in ("layer", "loss"):
+        actions.insert(0, lambda: thing.backward(case.arriving(
+            np.shape(y), getattr(y, "dtype", float))))
+    for action in actions:
+        results, before = frozen(attempt(kept)[0]), frozen(thing)
+        _, error = attempt(action)
+        if error is None:
+            continue
+        if type(thing) in CHAINS and action is actions[-1]:
+            if not isinstance(attempt(kept)[1], RuntimeError):
+                yield "refused, and backward goes on"
+        elif frozen(thing) != before:
+            yield f"refused, but changed ({error})"
+        elif frozen(attempt(kept)[0]) != results:
+            yield f"refused, and another gradient ({error})"
+
+
+def step_problems(entry, case):
+    """A refused step moves nothing."""
+    grads = case.arguments(entry)["grads"]
+    good = entry.inputs(np.random.default_rng(1), case.type)
+    optimizer, error = attempt(lambda: case.thing(entry)({"w": good["param"]}))
+    if error is not None:
         return
-    if type(thing) in CHAINS:
-        if not isinstance(attempt(kept)[1], RuntimeError):
-            yield "refused, and backward goes on"
-    elif frozen(thing) != before:
+    optimizer.step({"w": good["grads"][0]})
+    before = frozen(optimizer)
+    _, error = attempt(lambda: optimizer.step(
+        {"w": grads[0] if isinstance(grads, np.ndarray) and grads.size else grads}))
+    if error is not None and frozen(optimizer) != before:
         yield f"refused, but changed ({error})"
-    elif frozen(attempt(kept)[0]) != results:
-        yield f"refused, and another gradient ({error})"
 
 
 def problems(entry, case):
@@ -497,6 +521,8 @@ def problems(entry, case):
         found = list(call_problems(entry, case))
         if entry.kind in FIRST:
             found += state_problems(entry, case)
+        elif entry.use is registry.use_optimizer:
+            found += step_problems(entry, case)
     name = name_of(entry)
     return [problem for problem in found if not any(
         known.covers(name, case, problem) for known in MEANT + FAULTS)]
@@ -508,9 +534,7 @@ def fault(name, part, reason, *edits, **settings):
     """A fault that is not mended yet: a Meant that the fuzz passes by, with a case that
     shows it.
     """
-    known = Meant(name, part, reason)
-    known.case = Case("float64", settings, 0, list(edits))
-    return known
+    return Meant(name, part, reason, case=Case("float64", settings, 0, list(edits)))
 
 
 FAULTS = [

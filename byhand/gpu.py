@@ -381,7 +381,8 @@ class Sharded:
     of gradients for each device: their mean reaches the device that owns the part,
     which moves it; the parts are gathered again. sent: bytes that each device has
     sent. Raises ValueError without params, for fewer than one device, and for other
-    numbers of dicts. Source: Rajbhandari et al., 2020.
+    numbers of dicts, TypeError or ValueError for gradients of another dtype or shape.
+    Source: Rajbhandari et al., 2020.
     """
 
     def __init__(self, params, make, devices):

@@ -548,7 +548,7 @@ def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1
 
     A matrix is divided by its Frobenius norm, or by eps if that is larger. Raises
     TypeError unless it is a float32 or float64 array, ValueError for fewer than two
-    axes.
+    axes and for other than three coefficients.
     """
     check_array("matrix", matrix)
     if matrix.ndim < 2:

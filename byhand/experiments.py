@@ -144,8 +144,9 @@ def paired(a, b, *, d=None, comparisons=1, resplit=0.0):
     sentence is on new data (Nadeau and Bengio, 2003); 0 for seeds that share nothing.
     n equal differences have no spread: their interval has no width and no answer.
 
-    Raises ValueError unless a and b have one shape (n,), n at least 2, and are finite,
-    d is positive, comparisons a positive integer and resplit not negative.
+    Raises TypeError unless a and b hold real numbers, ValueError unless they have one
+    shape (n,), n at least 2, and are finite, d is positive, comparisons a positive
+    integer and resplit not negative.
     """
     a, b = (_real(name, x).astype(float) for name, x in (("a", a), ("b", b)))
     b = np.full(a.shape, b) if b.ndim == 0 else b
@@ -154,9 +155,8 @@ def paired(a, b, *, d=None, comparisons=1, resplit=0.0):
                          f"got {a.shape} and {b.shape}")
     difference = a - b
     if not np.isfinite(difference).all():
-        raise ValueError(
-            "every result must be finite, got NaN or infinity: say what a run that "
-            "diverged counts as")
+        raise ValueError("every result must be finite, got NaN or infinity: say what "
+                         "a run that diverged counts as")
     if d is not None and not 0 < d < math.inf:
         raise ValueError(f"d must be a positive number, got {d}")
     if not (comparisons >= 1 and comparisons % 1 == 0 and resplit >= 0):

@@ -16,6 +16,7 @@ help:
 	@echo "make chapter NAME=losses  export a chapter's module, run the chapter and all that imports it"
 	@echo "make steady NAME=losses   run a chapter under other kernels, threads and seeds"
 	@echo "make mutants NAME=losses  do the tests notice a changed library? (needs mutmut)"
+	@echo "make fuzz NAME=losses     thousands of random inputs (EXAMPLES=10000 for each public name)"
 	@echo "make record               write the record of this device: errors, tolerances, claims, seconds"
 	@echo "make speed                layers, losses, optimizers, steps beside PyTorch's, in under five minutes"
 	@echo "make replicate            run every notebook with 30 seeds, for hours (SEEDS=1-5 NAME=losses)"
@@ -57,6 +58,12 @@ steady: $(READY)
 # (needs fork: Linux, macOS) is no part of the environment: pip install mutmut==3.8.1
 mutants: $(READY)
 	nice $(BIN)/python tests/mutants.py $(NAME)
+
+# random input, without NAME to all modules (hours: EXAMPLES=100 for minutes); a failure names its seed,
+# and `make fuzz NAME=… BYHAND_SEED=…` repeats it
+fuzz: $(READY)
+	BYHAND_FUZZ=$(or $(EXAMPLES),10000) $(ONE_THREAD) $(BIN)/pytest tests/test_fuzz.py -q -n 2 -m slow \
+		$(if $(NAME),-k "[$(NAME).")
 
 # every check and claim on the device at hand, into book/record/<device>.json
 record: $(READY)
@@ -141,4 +148,5 @@ vendor:
 clean:
 	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
 
-.PHONY: help book test jupyter serve chapter steady mutants record speed replicate pdf epub pins lock vendor clean
+.PHONY: help book test jupyter serve chapter steady mutants fuzz record speed replicate pdf epub pins lock \
+	vendor clean

@@ -325,6 +325,8 @@ def update_bn(batches, model):
             norm.buffers[name][...] = start
     for count, batch in enumerate(batches, 1):
         x = batch[0] if isinstance(batch, (list, tuple)) else batch
+        if np.ndim(x) == 0:
+            raise ValueError(f"batch {count} must be an array of examples, got {x!r}")
         if len(x) == 0:
             raise ValueError(f"batch {count} is empty")
         for norm in _norms(trial):

@@ -126,6 +126,14 @@ class Paired:
         return f"{self.answer}: {_interval(self)}"
 
 # %% ../book/experiments.ipynb #8c2b6d14
+def _real(name, x):
+    """x as an array; TypeError unless it holds real numbers."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got {x.dtype}")
+    return x
+
+
 def paired(a, b, *, d=None, comparisons=1, resplit=0.0):
     """The mean of a - b with Student's 95 % interval, a Paired.
 
@@ -136,21 +144,22 @@ def paired(a, b, *, d=None, comparisons=1, resplit=0.0):
     sentence is on new data (Nadeau and Bengio, 2003); 0 for seeds that share nothing.
     n equal differences have no spread: their interval has no width and no answer.
 
-    Raises ValueError unless a and b have one shape (n,), n at least 2, and are finite,
-    d is positive, comparisons a positive integer and resplit not negative.
+    Raises TypeError unless a and b hold real numbers, ValueError unless they have one
+    shape (n,), n at least 2, and are finite, d is positive, comparisons a positive
+    integer and resplit not negative.
     """
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    a, b = (_real(name, x).astype(float) for name, x in (("a", a), ("b", b)))
     b = np.full(a.shape, b) if b.ndim == 0 else b
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
         raise ValueError("a and b must have one shape (seeds,) with at least 2 seeds, "
                          f"got {a.shape} and {b.shape}")
     difference = a - b
     if not np.isfinite(difference).all():
-        raise ValueError(
-            "every result must be finite: say what a run that diverged counts as")
+        raise ValueError("every result must be finite, got NaN or infinity: say what "
+                         "a run that diverged counts as")
     if d is not None and not 0 < d < math.inf:
         raise ValueError(f"d must be a positive number, got {d}")
-    if int(comparisons) != comparisons or comparisons < 1 or not resplit >= 0:
+    if not (comparisons >= 1 and comparisons % 1 == 0 and resplit >= 0):
         raise ValueError("comparisons must be at least 1 and resplit at least 0, got "
                          f"{comparisons} and {resplit}")
     from scipy.special import stdtrit
@@ -350,7 +359,7 @@ def _labeled(x, y, x_test):
     """The three as arrays, or ValueError unless they are finite x (N, D), y (N,) and
     x_test (M, D), with N at least 1; TypeError for labels that are no integers.
     """
-    x, y, x_test = map(np.asarray, (x, y, x_test))
+    x, y, x_test = _real("x", x), np.asarray(y), _real("x_test", x_test)
     if x.ndim != 2 or len(x) == 0 or y.shape != x.shape[:1] or (
         x_test.ndim != 2 or x_test.shape[1] != x.shape[1]):
         raise ValueError("expected x (N, D), y (N,) and x_test (M, D), N at least 1, "
@@ -358,7 +367,7 @@ def _labeled(x, y, x_test):
     if y.dtype.kind not in "iub":
         raise TypeError(f"the labels must be integers, got {y.dtype}")
     if not (np.isfinite(x).all() and np.isfinite(x_test).all()):
-        raise ValueError("every input must be finite")
+        raise ValueError("every input must be finite, got NaN or infinity")
     return x, y, x_test
 
 

@@ -35,6 +35,10 @@ def speed_record(device="nvidia-h100-80gb-hbm3"):
     return json.loads(known[device].read_text(encoding="utf-8"))
 
 # %% ../book/gpu.ipynb #c486ddd2
+# what the numbers of a layer are, for `memory`
+_NUMBERS = {"linear": ("size",), "conv": ("size", "kernel"), "maxpool": ("size",)}
+
+
 def _at_least_one(**counts):
     """Raise ValueError unless each is a whole number of at least 1."""
     for name, value in counts.items():
@@ -166,7 +170,8 @@ class GradScaler:
         if not self.finite:
             self.value *= self.backoff_factor
         elif self.clean == self.growth_interval:
-            self.value, self.clean = self.value * self.growth_factor, 0
+            grown, self.clean = self.value * self.growth_factor, 0
+            self.value = grown if grown < 2.0**128 else self.value  # float32's range
         self.finite = None
 
 # %% ../book/gpu.ipynb #67f8c110
@@ -182,11 +187,11 @@ def memory(layers, shape, batch, states=2, itemsize=4):
     plain SGD, 1 with momentum, 2 for Adam. itemsize: bytes of a number. Raises
     ValueError for other layers and sizes below 1.
     """
-    _at_least_one(batch=batch, itemsize=itemsize, size=min(shape))
+    _at_least_one(batch=batch, itemsize=itemsize, size=min(shape, default=0))
     parameters = other = here = 0
     sizes, kept = [math.prod(shape)], {0}  # tensors, and which of them are kept
     for kind, *given in layers:
-        _at_least_one(**dict(zip(("size", "kernel"), given[:2])))
+        _at_least_one(**dict(zip(_NUMBERS.get(kind, ()), (*given, 0, 0))))
         if kind in ("linear", "conv", "batchnorm", "maxpool"):
             kept.add(here)  # the input
         if kind == "linear":
@@ -363,7 +368,7 @@ def zero_memory(parameters, devices, stage):
     """
     _at_least_one(parameters=parameters, devices=devices)
     if stage not in (0, 1, 2, 3):
-        raise ValueError(f"stage must be 0, 1, 2 or 3, got {stage}")
+        raise ValueError(f"stage must be 0, 1, 2 or 3, got {stage!r}")
     return sum(size * parameters / (devices if stage > k else 1)
                for k, size in enumerate((12, 2, 2)))  # eq. gpu-zero
 
@@ -376,7 +381,8 @@ class Sharded:
     of gradients for each device: their mean reaches the device that owns the part,
     which moves it; the parts are gathered again. sent: bytes that each device has
     sent. Raises ValueError without params, for fewer than one device, and for other
-    numbers of dicts. Source: Rajbhandari et al., 2020.
+    numbers of dicts, TypeError or ValueError for gradients of another dtype or shape.
+    Source: Rajbhandari et al., 2020.
     """
 
     def __init__(self, params, make, devices):
@@ -394,6 +400,9 @@ class Sharded:
         if len(grads) != self.devices:
             raise ValueError(f"expected {self.devices} dicts of gradients, got "
                              f"{len(grads)}")
+        for each in grads:
+            for name, param in self.params.items():
+                check_array(name, each[name], param.shape, param.dtype)
         flat = np.stack([np.concatenate([
             each[name].ravel() for name in self.params]) for each in grads])
         parts, first = reduce_scatter(flat)

@@ -120,8 +120,9 @@ def gaussian_process(x, y, x_new, length, noise):
                          f"{length} and {noise}")
 
     def covariance(a, b):
-        apart = (a[:, None].astype(float) - b[None]) / length
-        return np.exp(-0.5 * np.sum(apart**2, axis=-1))
+        with np.errstate(over="ignore"):  # far apart, the covariance is 0
+            apart = (a[:, None].astype(float) - b[None]) / length
+            return np.exp(-0.5 * np.sum(apart**2, axis=-1))
 
     root = np.linalg.cholesky(covariance(x, x) + noise * np.eye(len(x)))
     seen = np.linalg.solve(root, np.column_stack(
@@ -149,10 +150,12 @@ def expected_improvement(mean, std, best):
         raise ValueError("mean, std and best must be finite and std not negative, "
                          f"got {mean[:3]}, {std[:3]} and {best}")
     mean, spread = mean.astype(float), np.where(std > 0, std, 1).astype(float)
-    z = (best - mean) / spread
-    density = np.exp(-0.5 * np.minimum(np.abs(z), 40) ** 2) / math.sqrt(2 * math.pi)
+    with np.errstate(over="ignore"):  # a tiny std
+        z = np.clip((best - mean) / spread, -40, 40)
+    density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
     found = spread * (z * ndtr(z) + density)  # eq. learning-ei
-    found = np.where(std > 0, np.maximum(found, 0), np.maximum(best - mean, 0))
+    doubtful = (std > 0) & (np.abs(z) < 40)
+    found = np.where(doubtful, np.maximum(found, 0), np.maximum(best - mean, 0))
     return found.astype(std.dtype)
 
 # %% ../book/learning.ipynb #5cef2a66

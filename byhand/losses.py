@@ -307,7 +307,8 @@ class FocalLoss(Loss):
     def forward(self, prediction, target):
         _check_pair(prediction, target)
         if not np.all((target == 0) | (target == 1)):
-            raise ValueError("every target must be 0 or 1")
+            raise ValueError("every target must be 0 or 1, got values from "
+                             f"{target.min()} to {target.max()}")
         sign = 2 * target - 1
         u = sign * prediction  # the logit of the right answer
         factor = (1 if self.alpha is None

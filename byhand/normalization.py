@@ -203,6 +203,8 @@ def standardize(x, axes, eps=1e-5):
     check_array("x", x)
     if not all(-x.ndim <= axis < x.ndim for axis in axes):
         raise ValueError(f"x must have the axes {axes}, got the shape {x.shape}")
+    if not eps >= 0:
+        raise ValueError(f"eps must be at least 0, got {eps}")
     centred, *statistics, scale = _centre(x, axes, eps)
     return centred * scale, *statistics, scale  # eq. normalization-transform
 

@@ -548,11 +548,13 @@ def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1
 
     A matrix is divided by its Frobenius norm, or by eps if that is larger. Raises
     TypeError unless it is a float32 or float64 array, ValueError for fewer than two
-    axes.
+    axes and for other than three coefficients.
     """
     check_array("matrix", matrix)
     if matrix.ndim < 2:
         raise ValueError(f"expected a matrix, got the shape {matrix.shape}")
+    if np.shape(coefficients) != (3,):
+        raise ValueError(f"coefficients must be three numbers, got {coefficients}")
     a, b, c = coefficients
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.swapaxes(-1, -2) if tall else matrix
@@ -561,7 +563,8 @@ def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1
     scale = np.where(scale > 0, scale, 1)
     x = x / scale
     norm = np.sqrt((x * x).sum(axis=(-2, -1), keepdims=True))
-    x = x / np.maximum(norm, eps / scale)
+    with np.errstate(over="ignore"):  # beside eps, a tiny matrix is 0
+        x = x / np.maximum(norm, eps / scale)
     for _ in range(steps):
         gram = x @ x.swapaxes(-1, -2)
         x = a * x + (b * gram + c * gram @ gram) @ x  # eq. optimizers-newton-schulz
@@ -613,7 +616,7 @@ class Muon(Optimizer):
         ahead = momentum * mean + (1 - momentum) * grad if nesterov else mean
         rows, columns = param.shape[-2:]
         scale = (0.2 * math.sqrt(max(rows, columns)) if adjust_lr_fn
-                 == "match_rms_adamw" else math.sqrt(max(1, rows / columns)))
+                 == "match_rms_adamw" else math.sqrt(max(1, rows / max(columns, 1))))
         param -= ((lr * scale)  # eq. optimizers-muon
                   * newton_schulz(ahead, ns_coefficients, ns_steps, eps))
 

@@ -19,7 +19,7 @@ def _check_examples(x, in_features, dtype):
     if x.ndim != 2 or x.shape[1] != in_features:
         raise ValueError(f"x must have the shape (N, {in_features}), got {x.shape}")
     if not np.isfinite(x).all():
-        raise ValueError("x must be finite")
+        raise ValueError("x must be finite, got NaN or infinity")
 
 
 def _check_labels(y, n):
@@ -32,6 +32,8 @@ def _check_labels(y, n):
     if y.shape != (n,):
         raise ValueError(
             f"y must have the shape ({n},), a label for each row of x, got {y.shape}")
+    if y.dtype.kind == "c":
+        raise TypeError(f"every label must be a real number, got {y.dtype}")
     if not (known := np.isin(y, (-1, 1))).all():
         raise ValueError(f"every label must be -1 or 1, got {y[~known].tolist()[0]!r}")
     return y

@@ -24,7 +24,10 @@ def side_by_side(datasets):
     """
     datasets = list(datasets)
     if not datasets:
-        raise ValueError("there must be at least one dataset")
+        raise ValueError("there must be at least one dataset, got none")
+    for arrays in zip(*datasets, strict=True):
+        if len(shapes := {np.shape(array) for array in arrays}) > 1:
+            raise ValueError(f"datasets must have one size, got {sorted(shapes)}")
     return type(datasets[0])(*(np.stack(arrays, axis=1)
                                for arrays in zip(*datasets, strict=True)))
 
@@ -248,6 +251,12 @@ def _pair(name, value, kind):
     return tuple(kind(number) for number in values)
 
 
+def _check_windows(n_in, n_out, kernel_size):
+    if not 1 <= n_out <= n_in - kernel_size + 1 or kernel_size < 1:
+        raise ValueError(f"{n_out} windows of {kernel_size} do not fit into {n_in}: "
+                         "windows + kernel_size - 1 must not exceed it")
+
+
 def pooling_starts(n_in, n_out, kernel_size, u):
     """Where n_out windows of kernel_size entries begin in n_in entries: floor(a (i +
     u)) - floor(a u), the last one at the end.
@@ -258,9 +267,7 @@ def pooling_starts(n_in, n_out, kernel_size, u):
     outside [0, 1).
     """
     check_array("u", u)
-    if not 1 <= n_out <= n_in - kernel_size + 1 or kernel_size < 1:
-        raise ValueError(f"{n_out} windows of {kernel_size} do not fit into {n_in}: "
-                         "windows + kernel_size - 1 must not exceed it")
+    _check_windows(n_in, n_out, kernel_size)
     if not np.all((u >= 0) & (u < 1)):
         raise ValueError(f"u must lie in [0, 1), got {u.min()} to {u.max()}")
     starts = np.full((*u.shape, n_out), n_in - kernel_size)
@@ -287,6 +294,8 @@ def _draw_windows(x, sizes, kernel_size, regions, rng):
     """The mask of FractionalMaxPool2d, and where its windows begin along height, (N, C,
     oH), and width, (N, C, oW).
     """
+    for n, size, k in zip(x.shape[2:], sizes, kernel_size):
+        _check_windows(n, size, k)  # before the generator moves on
     u = np.minimum(rng.random((*x.shape[:2], 2)).astype(x.dtype),
                    np.nextafter(x.dtype.type(1), x.dtype.type(0)))
     starts = [pooling_starts(n, size, k, u[..., i])
@@ -395,6 +404,8 @@ def _each(name, value, images, dtype):
     array = np.broadcast_to(np.asarray(value), (len(images),))
     if np.issubdtype(dtype, np.integer) and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an integer, got {array.dtype}")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be a real number, got {value!r}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {value}")
     return array.astype(dtype)
@@ -482,7 +493,7 @@ def crop(images, size, rng, padding=0):
     _check_images(images)
     size, padding = _pair("size", size, operator.index), operator.index(padding)
     room = [n + 2 * padding - k for n, k in zip(images.shape[-2:], size)]
-    if min(room) < 0 or min(size) < 1 or padding < 0:
+    if min(room) < 0 or min(size) < 1 or padding < 0 or 0 in images.shape[-2:]:
         raise ValueError(f"windows of {size} do not fit into images "
                          f"{images.shape[-2:]} with a padding of {padding}")
     top, left = (rng.integers(n + 1, size=(len(images), 1, 1)) - padding for n in room)

@@ -102,6 +102,11 @@ def upstream(shape, dtype):
     return np.asarray(generator(11).normal(size=shape), dtype)
 
 
+def arriving(shape, dtype):
+    """What use_layer, use_loss and their twins hand to backward."""
+    return upstream(shape, dtype)
+
+
 def tensor(x, grad=False):
     x = torch.tensor(np.array(x))
     return x.requires_grad_() if grad and x.is_floating_point() else x
@@ -125,7 +130,7 @@ def normal_array(*shape, shift=0.0, scale=1.0):
 
 def use_layer(layer, x):
     y = layer.forward(x)
-    results = {"y": y, "dx": layer.backward(upstream(np.shape(y), x.dtype))}
+    results = {"y": y, "dx": layer.backward(arriving(np.shape(y), x.dtype))}
     results |= {f"{name}.grad": grad for name, grad in layer.grads.items()}
     return results | {name: value.copy() for name, value in layer.buffers.items()}
 
@@ -141,7 +146,7 @@ def layer_twin(theirs):
                                     (layer.params | layer.buffers).items()})
             module.train(layer.training)
         y = module(x)
-        y.backward(tensor(upstream(tuple(y.shape), inputs["x"].dtype)))
+        y.backward(tensor(arriving(tuple(y.shape), inputs["x"].dtype)))
         results = {"y": array(y), "dx": array(x.grad)}
         if isinstance(module, torch.nn.Module):
             results |= {f"{name}.grad": array(p.grad)
@@ -317,7 +322,7 @@ add_layer(conv.Residual, "PyTorch has none; the lecture holds it to one written 
 
 def use_loss(loss, prediction, target):
     value = loss.forward(prediction, target)
-    dy = upstream(np.shape(value), prediction.dtype) if np.ndim(value) else 1.5
+    dy = arriving(np.shape(value), prediction.dtype) if np.ndim(value) else 1.5
     return {"loss": value, "dx": loss.backward(dy)}
 
 
@@ -329,7 +334,7 @@ def loss_twin(theirs):
         if isinstance(module, torch.nn.Module):
             module = module.to(prediction.dtype)
         value = module(prediction, tensor(inputs["target"]))
-        dy = (tensor(upstream(tuple(value.shape), inputs["prediction"].dtype))
+        dy = (tensor(arriving(tuple(value.shape), inputs["prediction"].dtype))
               if value.ndim else torch.tensor(1.5, dtype=value.dtype))
         value.backward(dy)
         return {"loss": array(value), "dx": array(prediction.grad)}
@@ -435,7 +440,7 @@ def info_nce_twin(loss, inputs, settings):
     """With the gradients of both sides."""
     a, b = tensor(inputs["prediction"], grad=True), tensor(inputs["target"], grad=True)
     value = info_nce(**settings)(a, b)
-    value.backward(tensor(upstream(tuple(value.shape), inputs["prediction"].dtype))
+    value.backward(tensor(arriving(tuple(value.shape), inputs["prediction"].dtype))
                    if value.ndim else torch.tensor(1.5, dtype=value.dtype))
     return {"loss": array(value), "dx": array(a.grad), "dtarget": array(b.grad)}
 
@@ -764,11 +769,12 @@ add_function(ens.bias_variance_covariance, lambda rng, dtype: {
     "target": rng.normal(size=5).astype(dtype)}, lambda predictions, target: {
         "bias2": np.mean((predictions.mean((0, 1)) - target)**2)})
 add_function(ens.combine, logits_of_members, lambda logits, how="probabilities": (
-    np.eye(4)[logits.argmax(-1)].mean(0) if how == "votes" else
+    np.eye(logits.shape[-1])[logits.argmax(-1)].mean(0) if how == "votes" else
     array(torch.softmax(tensor(logits), -1).mean(0))), {"how": "votes"})
 add_function(ens.disagreement, lambda rng, dtype: {
     "labels": rng.integers(3, size=(4, 7))}, lambda labels: np.mean(
-        [np.mean(a != b) for i, a in enumerate(labels) for b in labels[:i]]))
+        [np.not_equal(a, b).mean(axis=0) for i, a in enumerate(labels)
+         for b in labels[:i]], axis=0))
 add_function(ens.doubt, lambda rng, dtype: {
     "probabilities": scipy.special.softmax(
         rng.normal(size=(3, 5, 4)), axis=-1).astype(dtype)},
@@ -1010,7 +1016,7 @@ def use_whitening(whitening, x):
 add(norm.Whitening, inputs=table, use=use_whitening, kind="scaler",
     make=lambda dtype, **s: norm.Whitening(**s),
     twin=lambda w, inputs, s: {} if s.get("eps") else {
-        "covariance": np.eye(3, dtype=inputs["x"].dtype)},
+        "covariance": np.eye(inputs["x"].shape[1], dtype=inputs["x"].dtype)},
     settings={"kind": "pca", "eps": 0.5})
 add_function(norm.standardize, lambda rng, dtype: {
     "x": (1 + rng.normal(size=(5, 3))).astype(dtype), "axes": (0,)},
@@ -1092,15 +1098,16 @@ def ranked(rng, dtype):
             "score": (target + np.round(rng.normal(size=30), 1)).astype(dtype)}
 
 
-add_function(learn.confusion_matrix, answers, lambda target, prediction, classes=4:
-             sklearn.metrics.confusion_matrix(target, prediction,
-                                              labels=np.arange(classes)),
+add_function(learn.confusion_matrix, answers, lambda target, prediction, classes=None:
+             sklearn.metrics.confusion_matrix(target, prediction, labels=np.arange(
+                 classes or 1 + max(np.max(target), np.max(prediction)))),
              {"classes": 6})
 add_function(learn.precision_recall_f1, answers,
-             lambda target, prediction, average=None, classes=4: dict(zip(
+             lambda target, prediction, average=None, classes=None: dict(zip(
                  "012", sklearn.metrics.precision_recall_fscore_support(
                      target, prediction, average=average, zero_division=0,
-                     labels=np.arange(classes)))),
+                     labels=None if classes is None and average else np.arange(
+                         classes or 1 + max(np.max(target), np.max(prediction)))))),
              {"average": "macro", "classes": 6})
 add_function(learn.roc_curve, ranked, lambda target, score: sklearn.metrics.roc_curve(
     target, score, drop_intermediate=False))
@@ -1228,9 +1235,11 @@ add_function(reg.mixup, lambda rng, dtype: {
 
 
 def turned(images, angle):
-    turn = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0],
-                         [math.sin(angle), math.cos(angle), 0.0]], dtype=images.dtype)
-    grid = F.affine_grid(turn.expand(len(images), 2, 3), (len(images), 1, 6, 6),
+    high = images.shape[1] / images.shape[2]
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle) * high, 0.0],
+                         [math.sin(angle) / high, math.cos(angle), 0.0]],
+                        dtype=images.dtype)
+    grid = F.affine_grid(turn.expand(len(images), 2, 3), images[:, None].shape,
                          align_corners=False)
     return F.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
 
@@ -1291,11 +1300,11 @@ def use_sharded(sharded, grads):
 
 add_function(gpu.linear_intensity, lambda rng, dtype: {
     "batch": 2, "inputs": 3, "outputs": 4}, lambda batch, inputs, outputs, itemsize=4:
-    48 / (26 * itemsize), {"itemsize": 2})
+    2 / itemsize / (1 / batch + 1 / inputs + 1 / outputs), {"itemsize": 2})
 add_function(gpu.roofline, lambda rng, dtype: {
     "intensity": rng.uniform(0.1, 9, size=5).astype(dtype), "peak": 8.0,
     "bandwidth": 2.0}, lambda intensity, peak, bandwidth:
-    array(torch.clamp(2 * tensor(intensity), max=8.0)))
+    array(torch.clamp(float(bandwidth) * tensor(intensity), max=float(peak))))
 add_function(gpu.rounded, lambda rng, dtype: {
     "x": rng.normal(size=(4, 6)).astype(np.float32).astype(dtype)},
     lambda x, format="bfloat16": array(through(format)(tensor(x))),
@@ -1320,15 +1329,17 @@ add_layer(gpu.Checkpoint, lambda: torch.nn.Sequential(
     torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)),
     inputs=normal_array(4, 6), make=lambda dtype: gpu.Checkpoint(*dense(dtype)))
 add_function(gpu.reduce_scatter, on_devices, lambda arrays: np.append(
-    arrays.sum(axis=0), [0, 0]).reshape(3, 3), use=lambda f, **a: f(**a)[0])
+    arrays.sum(axis=0), np.zeros(-arrays.shape[1] % len(arrays), arrays.dtype)
+    ).reshape(len(arrays), -1), use=lambda f, **a: f(**a)[0])
 add_function(gpu.all_gather, lambda rng, dtype: {
     "parts": rng.normal(size=(3, 2)).astype(dtype)},
-    lambda parts: np.tile(parts.ravel(), (3, 1)), use=lambda f, **a: f(**a)[0])
+    lambda parts: np.tile(parts.ravel(), (len(parts), 1)), use=lambda f, **a: f(**a)[0])
 add_function(gpu.ring_all_reduce, on_devices, lambda arrays: np.tile(
-    arrays.sum(axis=0), (3, 1)), use=lambda f, **a: f(**a)[0])
+    arrays.sum(axis=0), (len(arrays), 1)), use=lambda f, **a: f(**a)[0])
 add_function(gpu.zero_memory, lambda rng, dtype: {
     "parameters": 10, "devices": 4, "stage": 2}, lambda parameters, devices, stage:
-    2 * 10 + 14 * 10 / 4)
+    sum(parameters * size / (devices if k <= stage else 1)
+        for k, size in enumerate((12, 2, 2), start=1)))
 add(gpu.Sharded, inputs=lambda rng, dtype: {
     "grads": rng.normal(size=(3, 2, 2)).astype(dtype)}, use=use_sharded, kind="model",
     make=lambda dtype: gpu.Sharded({"w": np.ones((2, 2), dtype)}, lambda params:
@@ -1337,7 +1348,8 @@ add(gpu.Sharded, inputs=lambda rng, dtype: {
         "w": 1 - 0.5 * inputs["grads"].mean(axis=0, dtype=inputs["grads"].dtype)})
 add_function(gpu.pipeline, lambda rng, dtype: {"devices": 3, "parts": 4},
              lambda devices, parts, backward=2, schedule="gpipe": {
-                 "length": 6.0 * (1 + backward), "idle": 2 / 6},
+                 "length": (devices + parts - 1.0) * (1 + backward),
+                 "idle": (devices - 1) / (devices + parts - 1)},
              {"backward": 3, "schedule": "1f1b"})
 
 # transfer learning
@@ -1352,9 +1364,10 @@ add_function(tl.replace_head, lambda rng, dtype: {
         f(model=model, head=head).params))
 add_function(tl.embed, lambda rng, dtype: {
     "model": model_of(dtype, 4, 3, 2), "x": rng.normal(size=(5, 4)).astype(dtype)},
-    lambda model, x, layers=1: array((torch.tanh if layers == 1 else torch.clone)(
-        tensor(x) @ tensor(model.params["0.weight"]).T
-        + tensor(model.params["0.bias"]))), {"layers": 2})
+    lambda model, x, layers=1: array(tensor(x) if layers == 3 else (
+        torch.tanh if layers == 1 else torch.clone)(
+            tensor(x) @ tensor(model.params["0.weight"]).T
+            + tensor(model.params["0.bias"]))), {"layers": 2})
 
 
 class TorchLoRA(torch.nn.Module):
@@ -1399,7 +1412,8 @@ add_function(tl.prototypes, lambda rng, dtype: {
     "features": rng.normal(size=(8, 3)).astype(dtype),
     "labels": np.array([0, 1, 2, 0, 1, 2, 0, 1])},
     lambda features, labels: {"0": np.stack(
-        [features[labels == k].mean(0) for k in range(3)]), "1": np.arange(3)})
+        [features[labels == k].mean(0) for k in np.unique(labels)]),
+        "1": np.unique(labels)})
 add_function(tl.nearest_neighbour, lambda rng, dtype: {
     "features": rng.normal(size=(8, 3)).astype(dtype),
     "known": rng.normal(size=(5, 3)).astype(dtype),
@@ -1411,7 +1425,8 @@ add_function(tl.warp, lambda rng, dtype: {
     "rows": rng.uniform(-1, 5, (2, 3, 4)), "columns": rng.uniform(-1, 6, (2, 3, 4))},
     lambda images, rows, columns: array(F.grid_sample(
         tensor(images)[:, None], torch.stack(
-            [tensor((2 * columns + 1) / 6 - 1), tensor((2 * rows + 1) / 5 - 1)],
+            [tensor((2 * columns + 1) / images.shape[2] - 1),
+             tensor((2 * rows + 1) / images.shape[1] - 1)],
             -1).to(tensor(images).dtype), align_corners=False)[:, 0]))
 add_function(tl.elastic, pictures(size=1.0, rng=generator), "random", {"grid": 3})
 add_function(tl.distorted, pictures(rng=generator), "random",
@@ -1442,7 +1457,7 @@ def side_by_side_twin(theirs):
     def run(layer, inputs, settings):
         x = tensor(inputs["x"], grad=True)
         y = torch.stack([theirs(x[:, s], s) for s in range(x.shape[1])], dim=1)
-        y.backward(tensor(upstream(tuple(y.shape), inputs["x"].dtype)))
+        y.backward(tensor(arriving(tuple(y.shape), inputs["x"].dtype)))
         return {"y": array(y), "dx": array(x.grad)}
     return run
 
@@ -1525,7 +1540,7 @@ add_function(exp.baselines, lambda rng, dtype: labelled(rng, dtype) | {
     "y_test": rng.integers(3, size=6)}, "its rivals stand above",
     {"rivals": (exp.constant,)})
 add_function(exp.tuned, lambda rng, dtype: {"grid": [1.0, 2.0, 3.0]},
-             lambda grid, **s: named(2.0), {
+             lambda grid, **s: min(grid, key=lambda v: (v - 2)**2), {
                  "ends": Idle("the best value is no end"),
                  "arms": Idle("changes the arguments of loss")},
              use=lambda f, grid: f(loss=lambda v: (v - 2)**2, grid=grid))

@@ -147,7 +147,7 @@ def contradicts(error):
     if not match:
         return False
     came = re.escape(match[2].strip())
-    return bool(came) and re.search(rf"(?<![\w.]){came}(?![\w.])",
+    return bool(came) and re.search(rf"(?<![\w.-]){came}(?![\w.])",
                                     match[1]) is not None
 
 
@@ -390,7 +390,7 @@ def called(entry, thing, inputs):
             return thing.transform(inputs["x"])
         if entry.kind == "perceptron":
             return thing.predict(inputs["x"])
-        dy = upstream(np.shape(y), np.float64) if np.ndim(y) else 1.5
+        dy = upstream(np.shape(y), y.dtype) if np.ndim(y) else 1.5
         return thing.backward(dy), getattr(thing, "grads", {})
     return kept
 

@@ -85,18 +85,28 @@ def slug(record):
 
 
 def stored(folder=FOLDER):
-    """{name: record} of the devices: the files in the folder but for the many seeds."""
+    """{name: record} of the devices: the files in the folder but for the many seeds
+    and the many versions.
+    """
     return {path.stem: json.loads(path.read_text(encoding="utf-8"))
             for path in sorted(Path(folder).glob("*.json"))
-            if path.stem != "replication"}
+            if path.stem not in ("replication", "drift")}
+
+
+def one(folder, name, empty):
+    """The record in a file, or what stands for it where there is none."""
+    path = Path(folder) / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
 
 
 def replication(folder=FOLDER):
     """What byhand-replicate --summary counted; without it, no claims and notebooks."""
-    path = Path(folder) / "replication.json"
-    if not path.is_file():
-        return {"run": {}, "notebooks": {}, "claims": {}}
-    return json.loads(path.read_text(encoding="utf-8"))
+    return one(folder, "replication.json", {"run": {}, "notebooks": {}, "claims": {}})
+
+
+def drift(folder=FOLDER):
+    """What tests/drift.py saw under other kernels, threads and versions."""
+    return one(folder, "drift.json", {"runs": [], "missing": []})
 
 
 # --- on the site ---

@@ -31,7 +31,6 @@ import time
 import tomllib
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from xml.etree import ElementTree
 
 import steady
@@ -125,10 +124,19 @@ def uv(*words, **options):
     done = subprocess.run([*UV, *map(str, words)], cwd=ROOT, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
     if done.returncode:
-        said = [line.strip(" ╰─▶×├│") for line in done.stderr.splitlines()
-                if line.strip()]
-        raise CannotBeHad(said[-1] if said else f"uv {words[0]} failed")
+        raise CannotBeHad(reason(done.stderr) or f"uv {words[0]} failed")
     return done.stdout
+
+
+def reason(said):
+    """What uv says on an error in one line, without addresses and folders of a machine:
+    it is shown on the site.
+    """
+    lines = [line.strip(" ╰─▶×├│") for line in said.splitlines()]
+    start = next((i for i, line in enumerate(lines)
+                  if line.startswith(("error", "No solution"))), 0)
+    text = " ".join(line for line in lines[start:] if line)
+    return re.sub(r"https?://\S+|(?:/[\w.+-]+){2,}/?", "…", text)[:300]
 
 
 def interpreter(run):
@@ -137,7 +145,7 @@ def interpreter(run):
         return sys.executable
     python = run.folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not python.exists():
-        uv("venv", "--python", run.python, run.folder)
+        uv("venv", "--clear", "--python", run.python, run.folder)
     return str(python)
 
 

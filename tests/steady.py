@@ -77,8 +77,8 @@ def cannot(variable, value):
     except RuntimeError as problem:
         return f"it ends the process ({problem})"
     if variable == "OPENBLAS_CORETYPE":
-        taken = found["openblas"]
-        return "" if taken == [value] else f"{', '.join(taken) or 'no OpenBLAS'} instead"
+        taken = ", ".join(found["openblas"]) or "no OpenBLAS"
+        return "" if taken == value else f"{taken} instead"
     return "" if found["aten"] == value else f"{found['aten']} instead"
 
 

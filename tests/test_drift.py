@@ -24,9 +24,15 @@ def test_later(): pass
 
 @pytest.fixture
 def book(tmp_path, monkeypatch):
-    """A folder instead of the repository: what is kept and recorded lies there, and the
-    kernels are not tried out.
+    """A folder instead of the repository: what is kept and recorded lies there. No
+    kernel is tried out, no Python fetched, and pytest loads only what it needs.
     """
+    def uv(*words):
+        raise drift.CannotBeHad(f"no Python {words[2]} for {words[0]}")
+
+    monkeypatch.setattr(drift, "uv", uv)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin")
     monkeypatch.setattr(drift, "ROOT", tmp_path)
     monkeypatch.setattr(drift, "FOLDER", tmp_path / "_build")
     monkeypatch.setattr(drift, "RECORD", tmp_path / "drift.json")
@@ -144,6 +150,19 @@ def test_a_run_hangs_on_what_it_runs(book):
     assert drift.key(other, "numpy==2.0") != keys[1]
 
 
+def test_what_uv_refuses_cannot_be_had():
+    pytest.importorskip("uv", reason="it is part of requirements.txt")
+    with pytest.raises(drift.CannotBeHad, match="requirement"):
+        drift.uv("pip", "install", "--offline", "--dry-run", "no such==requirement")
+    folder = "/".join(["", "root", "x"])
+    said = (f"warning: at {folder}\nerror: Failed to install cpython\n  Caused by: No "
+            f"answer from https://example.org/a.tar.gz for {folder}\n")
+    assert drift.reason(said) == (
+        "error: Failed to install cpython Caused by: No answer from … for …")
+    assert drift.reason("  × No solution found:\n  ╰─▶ Because a>1") == (
+        "No solution found: Because a>1")
+
+
 # ---- a run
 
 
@@ -162,7 +181,7 @@ def test_it_goes_on_after_a_failure_and_repeats_only_that(book, monkeypatch, cap
     said = capsys.readouterr().out
     assert re.search(r"FAILED +first: 1 passed, 1 failed, 1 skipped; .* min\n", said)
     assert "test_bad" in said and "_build/first.log" in said
-    assert "none: cannot be had: " in said
+    assert "none: cannot be had: no Python 3.99 for venv\n" in said
 
     suites["first"] = suites["second"]
     status, record = go(book, monkeypatch, **suites)
@@ -203,15 +222,18 @@ def test_a_line_that_was_cut_off_costs_one_run(tmp_path):
 # ---- what is shown
 
 
-def test_the_page_shows_runs_failures_and_what_is_missing(script):
+def test_the_page_shows_runs_failures_and_what_is_missing(
+    script, root, monkeypatch):
     pytest.importorskip("lxml", reason="the website's packages")
+    monkeypatch.syspath_prepend(str(root / "book" / "_ext"))  # its neighbours
     register = script("book/_ext/register.py")
     good = FOUND | {"name": "newest <1>", "ok": True, "threads": 1, "passed": 7,
                     "failed": 0, "failures": [], "date": "2026-01-01"}
     bad = good | {"name": "oldest", "ok": False, "failed": 1, "failures": ["test_<a>"]}
     broken = bad | {"name": "ended", "failed": 0, "failures": ["pytest: -9"]}
-    html = register.everywhere({"drift": {
-        "runs": [good, bad, broken], "missing": [{"name": "Python 3.15", "why": "no"}]}})
+    missing = [{"name": "Python 3.15", "why": "no"}]
+    html = register.everywhere(
+        {"drift": {"runs": [good, bad, broken], "missing": missing}})
     assert html.count("<tr>") == 4
     assert '<th scope="row">newest &lt;1&gt;</th>' in html
     assert "<summary>1</summary><ul><li>test_&lt;a&gt;</li></ul>" in html

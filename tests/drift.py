@@ -145,7 +145,7 @@ def interpreter(run):
         return sys.executable
     python = run.folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not python.exists():
-        uv("venv", "--clear", "--python", run.python, run.folder)
+        uv("venv", "--python", run.python, "--clear", run.folder)
     return str(python)
 
 

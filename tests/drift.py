@@ -212,7 +212,7 @@ def execute(run, python, processes):
 
 def commit():
     done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT,
-                          stdout=subprocess.PIPE, text=True)
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return done.stdout.strip()
 
 

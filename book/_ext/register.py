@@ -292,6 +292,8 @@ def agreement(known, **_):
 def everywhere(known, **_):
     """The runs under other kernels, threads and versions, and what is missing."""
     found = known["drift"]
+    if not found["runs"]:
+        return "<p>No such run is recorded yet.</p>"
     rows = "".join(one_run(run) for run in found["runs"])
     head = "".join(f"<th>{name}</th>" for name in (
         "Run", "Python", "NumPy", "SciPy", "scikit-learn", "PyTorch",
@@ -300,7 +302,7 @@ def everywhere(known, **_):
                       for one in found["missing"])
     table = ('<div class="pst-scrollable-table-container">'
              f'<table class="sortable byhand-drift"><thead><tr>{head}</tr></thead>'
-             f"<tbody>{rows}</tbody></table></div>") if rows else ""
+             f"<tbody>{rows}</tbody></table></div>")
     return table + (f"<p>Not run, or not to be had on this machine:</p><ul>{missing}"
                     "</ul>" if missing else "")
 

@@ -15,6 +15,7 @@ help:
 	@echo "make jupyter              open the notebooks in JupyterLab"
 	@echo "make chapter NAME=losses  export a chapter's module, run the chapter and all that imports it"
 	@echo "make steady NAME=losses   run a chapter under other kernels, threads and seeds"
+	@echo "make drift                the whole book under other kernels, threads and versions, for hours"
 	@echo "make mutants NAME=losses  do the tests notice a changed library? (needs mutmut)"
 	@echo "make fuzz NAME=losses     thousands of random inputs (EXAMPLES=10000 for each public name)"
 	@echo "make record               write the record of this device: errors, tolerances, claims, seconds"
@@ -53,6 +54,11 @@ test: $(READY)
 # what only seems to hold: the same notebooks under other kernels, threads and seeds
 steady: $(READY)
 	$(BIN)/python tests/steady.py $(or $(NAME),$(error make steady NAME=losses))
+
+# the whole book so, and with the oldest and the newest versions under every Python that uv can get: for hours, but
+# it goes on where it was ended. ONLY=oldest takes the runs with this in their name, TIMES=5 repeats the first strict one
+drift: $(READY)
+	nice $(BIN)/python tests/drift.py $(if $(ONLY),--only "$(ONLY)") $(if $(TIMES),--times $(TIMES))
 
 # mutants of a module, or without NAME of all (half an hour): what no test notices is listed. mutmut
 # (needs fork: Linux, macOS) is no part of the environment: pip install mutmut==3.8.1
@@ -148,5 +154,5 @@ vendor:
 clean:
 	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
 
-.PHONY: help book test jupyter serve chapter steady mutants fuzz record speed replicate pdf epub pins lock \
+.PHONY: help book test jupyter serve chapter steady drift mutants fuzz record speed replicate pdf epub pins lock \
 	vendor clean

@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "record"
-OTHERS = {"replication", "speed", "notebooks"}  # files there that are of no device
+OTHERS = {"replication", "drift", "speed", "notebooks"}  # files that are of no device
 CLAIM = re.compile(
     r'(<div class="byhand-claim [^>]*id="claim-([^"]+)">\s*'
     r'<p class="byhand-title">.*?</p>'
@@ -94,12 +94,20 @@ def stored(folder=FOLDER):
             if path.stem not in OTHERS}
 
 
+def one(folder, name, empty):
+    """The record in a file, or what stands for it where there is none."""
+    path = Path(folder) / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
+
+
 def replication(folder=FOLDER):
     """What byhand-replicate --summary counted; without it, no claims and notebooks."""
-    path = Path(folder) / "replication.json"
-    if not path.is_file():
-        return {"run": {}, "notebooks": {}, "claims": {}}
-    return json.loads(path.read_text(encoding="utf-8"))
+    return one(folder, "replication.json", {"run": {}, "notebooks": {}, "claims": {}})
+
+
+def drift(folder=FOLDER):
+    """What tests/drift.py saw under other kernels, threads and versions."""
+    return one(folder, "drift.json", {"runs": [], "missing": []})
 
 
 # --- on the site ---

@@ -6,8 +6,8 @@ records, so nothing is typed twice. A page says where a list belongs:
 
     <div data-byhand="questions"></div>
 
-with questions, claims, agreement, replication, speed, growth, notebooks, verdicts,
-exam, exercises, handouts, cover or map.
+with questions, claims, agreement, drift, replication, speed, growth, notebooks,
+verdicts, exam, exercises, handouts, cover or map.
 """
 
 import collections
@@ -23,7 +23,7 @@ import timing
 import yaml
 from lxml import etree
 from lxml import html as lxml_html
-from record import replication, stored
+from record import drift, replication, stored
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = "https://deep-learning-by-hand.github.io/book/"
@@ -290,6 +290,38 @@ def agreement(known, **_):
             f"<tbody>{rows}</tbody></table></div>")
 
 
+def everywhere(known, **_):
+    """The runs under other kernels, threads and versions, and what is missing."""
+    found = known["drift"]
+    if not found["runs"]:
+        return "<p>No such run is recorded yet.</p>"
+    rows = "".join(one_run(run) for run in found["runs"])
+    head = "".join(f"<th>{name}</th>" for name in (
+        "Run", "Python", "NumPy", "SciPy", "scikit-learn", "PyTorch",
+        "Kernels of NumPy, PyTorch", "Threads", "Passed", "Failed", "Date"))
+    missing = "".join(f"<li>{escape(one['name'])}: {escape(one['why'])}</li>"
+                      for one in found["missing"])
+    table = ('<div class="pst-scrollable-table-container">'
+             f'<table class="sortable byhand-drift"><thead><tr>{head}</tr></thead>'
+             f"<tbody>{rows}</tbody></table></div>")
+    return table + (f"<p>Not run, or not to be had on this machine:</p><ul>{missing}"
+                    "</ul>" if missing else "")
+
+
+def one_run(run):
+    """A row of it; what failed is folded into its cell."""
+    kernels = f"{', '.join(run['openblas']) or '–'}; {run['aten']}"
+    failed = str(run["failed"]) if run["failed"] or run["ok"] else "did not end"
+    if run["failures"]:
+        names = "".join(f"<li>{escape(name)}</li>" for name in run["failures"])
+        failed = f"<details><summary>{failed}</summary><ul>{names}</ul></details>"
+    cells = [escape(run[name]) for name in ("python", "numpy", "scipy", "sklearn",
+                                            "torch")]
+    cells += [escape(kernels), run["threads"], run["passed"], failed, run["date"]]
+    return (f'<tr><th scope="row">{escape(run["name"])}</th>'
+            + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+
+
 def spread(entry):
     """What each situation of a claim gave over the seeds, folded."""
     items = ""
@@ -454,10 +486,10 @@ def first_slider(root, page):
 
 
 LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
-         "claims": claims, "agreement": agreement, "verdicts": verdicts,
-         "replication": frequencies, "exercises": exercises, "handouts": handouts,
-         "map": drawn_map, "speed": timing.speed, "growth": timing.growth,
-         "notebooks": timing.notebooks}
+         "claims": claims, "agreement": agreement, "drift": everywhere,
+         "verdicts": verdicts, "replication": frequencies, "exercises": exercises,
+         "handouts": handouts, "map": drawn_map, "speed": timing.speed,
+         "growth": timing.growth, "notebooks": timing.notebooks}
 
 
 # ---- putting it together
@@ -466,8 +498,8 @@ LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
 def collect(outdir, names, order):
     """Everything that the lists need, read from the pages of these names."""
     known = {"catalogue": load("questions.yml")["questions"], "records": stored(),
-             "replication": replication(), "speed": timing.load("speed"),
-             "notebooks": timing.load("notebooks"),
+             "replication": replication(), "drift": drift(),
+             "speed": timing.load("speed"), "notebooks": timing.load("notebooks"),
              "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
              "exercises": [], "chapters": order,
              "korean": load("korean.yml")["chapters"]}

@@ -1,0 +1,332 @@
+"""The whole book under what may change its numbers, one run after the other.
+
+    python tests/drift.py                   # what `make drift` calls: hours
+    python tests/drift.py --times 5         # as the machine is, five times in a row
+    python tests/drift.py --only Python     # the runs with this in their name
+    python tests/drift.py --list            # the runs, and what cannot be had here
+
+Strict runs compare every stored output with a fresh one: as the machine is, and under
+the threads and kernels of tests/steady.py. Runs with other versions let every notebook
+go through with the sizes of its variant, and the tests of the library: the assertions
+hold with the oldest versions that pyproject.toml admits and, under each Python that uv
+finds or can fetch, with the newest that the registry has. Each has an environment of
+its own, of wheels alone, in _build/drift.
+
+A run that fails does not stop the others, and one that passed is not repeated while
+nothing has changed that it hangs on: a line for each run is kept in
+_build/drift/runs.jsonl. The last line of each becomes a row of book/record/drift.json,
+which the site shows, together with what could not be had. Exits with 1 if a run failed.
+
+With pyenv, PYENV_VERSION=3.11.7:3.12.1 shows uv more than one Python.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import dataclass, field
+from datetime import date
+from xml.etree import ElementTree
+
+import steady
+from packaging.specifiers import SpecifierSet
+from steady import ONE_THREAD, ROOT
+
+FOLDER = ROOT / "_build" / "drift"
+RECORD = ROOT / "book" / "record" / "drift.json"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+UV = [sys.executable, "-m", "uv", "--no-progress"]
+HOURS = 4  # a run that takes longer hangs
+SHOWN = 10  # failures of a run that are listed
+
+NOTEBOOKS = ["book/*.ipynb", "book/questions/*.ipynb", "book/questions.yml",
+             "book/conftest.py", "byhand/*.py"]
+
+
+class CannotBeHad(Exception):
+    """An interpreter or a version that neither this machine nor the registry has."""
+
+
+# ---- what is run
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: strict with this Python, or the assertions with another."""
+
+    name: str
+    variables: dict = field(default_factory=lambda: ONE_THREAD)
+    python: str = ""  # "3.12"; without it, a strict run with the Python at hand
+    resolution: str = "highest"
+
+    @property
+    def folder(self):
+        return FOLDER / re.sub(r"[^a-z0-9.]+", "-", self.name.lower())
+
+    def tests(self):
+        """The files and options that pytest gets."""
+        return library_tests() if self.python else ["--nbval", "book"]
+
+    def sources(self):
+        """The files on which it hangs."""
+        tests = ["tests/conftest.py", "tests/registry.py", "byhand_replicate/*.py",
+                 *library_tests()] if self.python else []
+        return sorted(path for pattern in NOTEBOOKS + tests
+                      for path in ROOT.glob(pattern))
+
+
+def library_tests():
+    """The tests that compute something: one file a module, and those of all modules.
+    The others read the repository and the website, which no version changes.
+    """
+    names = [path.stem for path in sorted((ROOT / "byhand").glob("[a-z]*.py"))]
+    files = [f"tests/test_{name}.py" for name in ["variants", "faults", *names]]
+    return [name for name in files if (ROOT / name).is_file()]
+
+
+def pythons():
+    """The minor versions that the project supports, "3.10" first: those that uv knows
+    as released, whether it finds them here or not.
+    """
+    done = subprocess.run([*UV, "python", "list", "--output-format", "json"],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    supported = SpecifierSet(PROJECT["project"]["requires-python"])
+    known = {(one["version_parts"]["major"], one["version_parts"]["minor"])
+             for one in json.loads(done.stdout)
+             if one["implementation"] == "cpython" and one["variant"] == "default"
+             and re.fullmatch(r"[\d.]+", one["version"])}
+    return [f"{major}.{minor}" for major, minor in sorted(known)
+            if f"{major}.{minor}" in supported]
+
+
+def plan(times=1):
+    """All runs, in the order in which they tell most for their time."""
+    minors = pythons()
+    runs = [Run(f"oldest versions, Python {minors[0]}", python=minors[0],
+                resolution="lowest-direct")]
+    runs += [Run(f"newest versions, Python {minor}", python=minor)
+             for minor in reversed(minors)]
+    (name, variables), *others = steady.settings()
+    runs += [Run(f"strict: {name}, time {i}", variables) for i in range(1, times + 1)]
+    return runs + [Run(f"strict: {name}", variables) for name, variables in others]
+
+
+# ---- an environment
+
+
+def uv(*words, **options):
+    """What uv prints; CannotBeHad with its own words if it fails."""
+    done = subprocess.run([*UV, *map(str, words)], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    if done.returncode:
+        raise CannotBeHad(reason(done.stderr) or f"uv {words[0]} failed")
+    return done.stdout
+
+
+def reason(said):
+    """What uv says on an error in one line, without addresses and folders of a machine:
+    it is shown on the site.
+    """
+    lines = [line.strip(" ╰─▶×├│") for line in said.splitlines()]
+    start = next((i for i, line in enumerate(lines)
+                  if line.startswith(("error", "No solution"))), 0)
+    text = " ".join(line for line in lines[start:] if line)
+    return re.sub(r"https?://\S+|(?:/[\w.+-]+){2,}/?", "…", text)[:300]
+
+
+def interpreter(run):
+    """The Python of a run: of this environment, or of its own, still empty."""
+    if not run.python:
+        return sys.executable
+    python = run.folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not python.exists():
+        uv("venv", "--python", run.python, "--clear", run.folder)
+    return str(python)
+
+
+def resolve(run, python):
+    """The exact versions that a run takes, as a requirements file; "" if strict."""
+    if not run.python:
+        return ""
+    return uv("pip", "compile", "pyproject.toml", "--extra", "replicate", "--group",
+              "tests", "--python", python, "--resolution", run.resolution,
+              "--only-binary", ":all:", "--no-annotate", "--no-header")
+
+
+def install(run, python, requirements):
+    """Bring the environment of a run to these versions, and the library of here."""
+    path = run.folder / "requirements.txt"
+    path.write_text(requirements, encoding="utf-8")
+    uv("pip", "sync", "--python", python, "--only-binary", ":all:", path)
+    uv("pip", "install", "--python", python, "--no-deps", "--editable", ROOT)
+
+
+# ---- a run
+
+
+def key(run, requirements):
+    """What changes as soon as a run may come out otherwise."""
+    state = hashlib.sha256(requirements.encode())
+    if not run.python:
+        state.update(json.dumps(steady.probe(variables=run.variables)).encode())
+    for path in run.sources():
+        state.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return state.hexdigest()[:16]
+
+
+def counted(path):
+    """{"passed", "failed", "skipped", "failures"} of pytest's report in XML."""
+    cases = list(ElementTree.parse(path).getroot().iter("testcase"))
+    bad = [case for case in cases
+           if case.find("failure") is not None or case.find("error") is not None]
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    names = list(dict.fromkeys(f"{c.get('classname')}::{c.get('name')}" for c in bad))
+    return {"passed": len(cases) - len(bad) - skipped, "failed": len(bad),
+            "skipped": skipped, "failures": names}
+
+
+def execute(run, python, processes):
+    """Let pytest go through a run; its counts, whether all is well, and the log."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    report, log = (FOLDER / f"{run.folder.name}{end}" for end in (".xml", ".log"))
+    report.unlink(missing_ok=True)
+    command = [python, "-m", "pytest", *run.tests(), "-q", "-p", "no:cacheprovider",
+               "-n", str(processes), "--dist", "loadfile", f"--junitxml={report}"]
+    with log.open("w", encoding="utf-8") as file:
+        try:
+            status = subprocess.run(command, cwd=ROOT, env=os.environ | run.variables,
+                                    stdout=file, stderr=subprocess.STDOUT,
+                                    timeout=HOURS * 3600).returncode
+        except subprocess.TimeoutExpired:
+            status = f"longer than {HOURS} hours"
+    counts = counted(report) if report.is_file() else {
+        "passed": 0, "failed": 0, "skipped": 0, "failures": [f"pytest: {status}"]}
+    return counts | {"ok": status == 0 and counts["passed"] > 0,
+                     "log": str(log.relative_to(ROOT))}
+
+
+def commit():
+    done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return done.stdout.strip()
+
+
+def attempt(run, earlier, processes):
+    """The entry of a run, and whether it is new: an earlier one that passed is kept."""
+    entry = {"name": run.name, "kind": "assertions" if run.python else "strict",
+             "date": date.today().isoformat(), "commit": commit()}
+    try:
+        python = interpreter(run)
+        requirements = resolve(run, python)
+        state = key(run, requirements)
+        if earlier.get("key") == state and earlier.get("ok"):
+            return earlier, False
+        if run.python:
+            install(run, python, requirements)
+        found = steady.probe(python, run.variables)
+    except (CannotBeHad, RuntimeError) as problem:
+        return entry | {"absent": str(problem)}, True
+    started = time.monotonic()
+    entry |= found | {"threads": int(run.variables["OMP_NUM_THREADS"]), "key": state}
+    entry |= execute(run, python, processes)
+    return entry | {"minutes": round((time.monotonic() - started) / 60, 1)}, True
+
+
+def tell(entry, new):
+    if "absent" in entry:
+        print(f"--      {entry['name']}: cannot be had: {entry['absent']}")
+        return
+    word = "ok" if entry["ok"] else "FAILED"
+    counts = ", ".join(f"{entry[name]} {name}" for name in
+                       ("passed", "failed", "skipped"))
+    when = f"{entry['minutes']} min" if new else f"kept from {entry['date']}"
+    print(f"{word:<8}{entry['name']}: {counts}; {when}", flush=True)
+    if not entry["ok"]:
+        for name in entry["failures"][:SHOWN]:
+            print(f"          {name}")
+        print(f"          {entry['log']}")
+
+
+# ---- what is kept
+
+
+def kept(path):
+    """{name: the last entry of that run}; a line that was cut off is left out."""
+    entries = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            entries[entry["name"]] = entry
+    return entries
+
+
+def keep(path, entry):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps(entry))
+
+
+COLUMNS = ("name", "kind", "ok", "date", "commit", "python", "numpy", "scipy",
+           "sklearn", "torch", "openblas", "aten", "threads", "passed", "failed",
+           "skipped")
+
+
+def record(runs, entries, absent):
+    """What the site shows: a row for each run that ended, and what is missing."""
+    rows, missing = [], [{"name": f"{variable}={value}", "why": why}
+                         for variable, value, why in absent]
+    for run in runs:
+        entry = entries.get(run.name)
+        if entry is None:
+            missing.append({"name": run.name, "why": "not run yet"})
+        elif "absent" in entry:
+            missing.append({"name": run.name, "why": entry["absent"]})
+        else:
+            rows.append({name: entry[name] for name in COLUMNS}
+                        | {"failures": entry["failures"][:SHOWN]})
+    return {"runs": rows, "missing": missing}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="runs with this in their name")
+    parser.add_argument("--times", type=int, default=1,
+                        help="how often the run as the machine is")
+    parser.add_argument("-n", "--processes", type=int, default=2)
+    parser.add_argument("--list", action="store_true", help="name the runs, run none")
+    arguments = parser.parse_args()
+    runs = plan(arguments.times)
+    asked = [run for run in runs if arguments.only in run.name]
+    if not asked:
+        parser.error(f"no run has {arguments.only!r} in its name: --list")
+    absent = list(steady.absent())
+    for variable, value, why in absent:
+        print(f"--      {variable}={value}: not on this machine: {why}")
+    if arguments.list:
+        print(*(run.name for run in asked), sep="\n")
+        return
+    ledger = FOLDER / "runs.jsonl"
+    entries = kept(ledger)
+    good = True
+    for run in asked:
+        entry, new = attempt(run, entries.get(run.name, {}), arguments.processes)
+        tell(entry, new)
+        if new:
+            keep(ledger, entry)
+        entries[run.name] = entry
+        good &= entry.get("ok", "absent" in entry)
+        RECORD.write_text(json.dumps(record(runs, entries, absent), indent=1) + "\n",
+                          encoding="utf-8")
+    sys.exit(not good)
+
+
+if __name__ == "__main__":
+    main()

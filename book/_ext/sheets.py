@@ -69,12 +69,19 @@ def equations(page, root):
             found.append(f'<h3><a href="{UP}{part["url"]}">'
                          f'{escape(part["title"])}</a></h3>')
             last = part
-        shown = "".join(moved(child, page, up=UP) for child in formula
-                        if child is not number)
-        place = f'{UP}{page}#{formula.get("id")}'
-        found.append(f'<div class="eq"><a href="{place}">{words(number)}</a>'
-                     f"{shown}</div>")
+        found.append(equation(page, formula))
     return "".join(found)
+
+
+def equation(page, formula):
+    """A formula, its number a link to its place in the lecture."""
+    number = formula.find('.//span[@class="eqno"]')
+    shown = "".join(moved(child, page, up=UP) for child in formula
+                    if child is not number)
+    if number is not None:
+        place = f'{UP}{page}#{formula.get("id")}'
+        shown = f'<a href="{place}">{words(number)}</a>{shown}'
+    return f'<div class="eq">{shown}</div>'
 
 
 def conventions(page, root):
@@ -85,7 +92,7 @@ def conventions(page, root):
             found += "".join(
                 moved(child, page, up=UP) for child in part["node"]
                 if child.tag in ("p", "ul", "ol", "dl", "table")
-                or "scrollable-table" in child.get("class", ""))
+                or "scrollable-table" in (child.get("class") or ""))
     return found
 
 

@@ -25,6 +25,7 @@ PAGE = """<!DOCTYPE html>
 <link rel="icon" href="../_static/logo.svg">
 <link rel="stylesheet" href="../katex/katex.min.css">
 <link rel="stylesheet" href="../_static/{style}.css">
+{head}
 </head>
 <body>
 {body}
@@ -129,7 +130,7 @@ def sheet(name, root, claims):
     body = "".join(f"<section><h2>{kind}</h2>{text}</section>"
                    for kind, text in parts.items() if text)
     return PAGE.format(
-        title=escape(title), kind="cheat sheet", style="sheet",
+        title=escape(title), kind="cheat sheet", style="sheet", head="",
         body=f'<header><h1>{escape(title)}</h1><p>Cheat sheet of '
              f'<a href="{UP}index.html">Deep Learning by Hand</a> · '
              f'<a href="{UP}{page}">lecture</a> · '

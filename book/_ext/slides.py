@@ -1,20 +1,34 @@
-"""Slides of a lecture: slides/losses.html has what the cells tagged `slide` show.
+"""Slides of a lecture: slides/losses.html shows what the cells tagged `slide` hold, as
+losses.html has it. Nothing is typed twice, and a change of the lecture changes them.
 
-A heading begins a slide, and so does a figure. Formulas, lists, tables, figures and
-short paragraphs stand on it; long paragraphs are the notes of whoever speaks. What is
-more than a slide holds goes on with the next one. Cells that judge a claim ask first.
+Under its heading stand formulas, lists, tables, short paragraphs, and of a long one the
+sentence that begins it; the whole of it is in the notes. A figure has a slide of its
+own, so have code and its output, and a cell that judges a claim asks before it answers.
+What is more than a slide holds goes on with the next one.
 """
 
+import collections
+import copy
 import json
+import math
+import re
 from html import escape
 from pathlib import Path
 
-from register import article, label, moved, words
+from lxml import html as lxml_html
+from register import SITE, article, label, moved, words
 from sheets import PAGE, UP, equation, has_class, heading, lectures
 
 BEGIN, END = "begin slide", "end slide"
-SHORT = 45  # words of a paragraph that is read on a slide
-ROOM = 11  # lines on a slide
+SHORT = 30   # words of a paragraph that stands on a slide as it is
+ROOM = 13.5  # lines on a slide, each of about WIDE letters
+WIDE = 80
+
+# What stands on a slide and is not divided: its HTML, its height in lines, what the
+# notes say of it, whether it has a slide for itself, and its place in the lecture if
+# that is not its section's.
+Item = collections.namedtuple("Item", "html height note alone place",
+                              defaults=("", False, ""))
 
 
 def mark(app, docname, source):
@@ -34,6 +48,10 @@ def mark(app, docname, source):
 # ---- what a page has for the slides
 
 
+def classes(node):
+    return (node.get("class") or "").split()
+
+
 def flat(node):
     """The children of nested sections in the order of the page."""
     for child in node:
@@ -44,151 +62,329 @@ def flat(node):
 
 
 def tagged(root):
-    """The headings, and what the tagged cells hold: (node, is it tagged?)."""
+    """The headings, and what the tagged cells hold."""
     inside = False
     for node in flat(root):
-        if not isinstance(node.tag, str):
+        if not isinstance(node.tag, str):  # a comment
             inside = {BEGIN: True, END: False}.get((node.text or "").strip(), inside)
-        elif node.tag in ("h1", "h2", "h3"):
-            yield node, inside
-        elif "tag_slide" in node.get("class", "").split():
-            yield node, True
-        elif inside and node.tag not in ("pre", "script"):
-            yield node, True
+        elif node.tag in ("h1", "h2", "h3") or "tag_slide" in classes(node):
+            yield node
+        elif inside and node.tag not in ("pre", "script") and not (
+                {"cell", "eq-code"} & set(classes(node))):
+            yield node
+
+
+def letters(node):
+    """The text as one sees it: KaTeX has each formula a second time, for those who
+    do not see.
+    """
+    return "".join(node.xpath(f'.//text()[not(ancestor::*[{has_class("katex-mathml")}'
+                              "])]"))
 
 
 def is_formula(node):
-    return bool(node.xpath(f'self::div[{has_class("math")}]'))
+    return "math" in classes(node)
 
 
 def lines(node):
     """About how many lines of a slide a node takes."""
     if is_formula(node):
-        tex = node.xpath('string(.//*[local-name() = "annotation"])')
-        return 2.2 + 1.4 * tex.count(r"\\") + (len(tex) > 160)
+        return formula_lines(node)
+    if node.tag == "p":
+        return math.ceil(len(letters(node)) / WIDE) + 0.4 + tall(node)
     rows = node.xpath(".//tr | .//li | .//dt | .//dd")
-    return max(len(words(node)) / 75 + 0.4, 1.1 * len(rows)) + 0.4
+    if not rows:
+        return math.ceil(len(letters(node)) / WIDE) + 0.4
+    return sum(math.ceil(len(letters(row)) / WIDE) + 0.3 + tall(row) for row in rows)
 
 
-def picture(cell, page):
-    """The figure of a cell, or the shown frame of its slider, in its light form."""
+def formula_lines(node):
+    """KaTeX writes how high it set a formula; what is wide is broken into rows."""
+    heights = [float(height) for height in re.findall(
+        r'class="strut" style="height:([\d.]+)em', lxml_html.tostring(
+            node, encoding="unicode"))]
+    rows = math.ceil(len(letters(node)) / 110)
+    return max(heights, default=1.0) * 0.9 * rows + 0.8
+
+
+def tall(node):
+    """What fractions and sums within a text add to its lines."""
+    return 0.3 * len(node.xpath(f'.//*[{has_class("mfrac")} or {has_class("op-limits")}'
+                                "]"))
+
+
+# ---- text
+
+
+def sentences(paragraph):
+    """The sentences of a paragraph, each a paragraph of its own."""
+    found = [lxml_html.Element("p")]
+
+    def add(text):
+        first, *rest = re.split(r"(?<=\w[.?!])\s+(?=[A-Z])", text or "")
+        last = found[-1]
+        if len(last):
+            last[-1].tail = (last[-1].tail or "") + first
+        else:
+            last.text = (last.text or "") + first
+        for sentence in rest:
+            found.append(lxml_html.Element("p"))
+            found[-1].text = sentence
+
+    add(paragraph.text)
+    for child in paragraph:
+        part = copy.deepcopy(child)
+        part.tail = None
+        found[-1].append(part)
+        add(child.tail)
+    return found
+
+
+def joined(first, second):
+    """Two sentences as one paragraph."""
+    both = copy.deepcopy(first)
+    both.append(lxml_html.Element("span"))
+    both[-1].tail = " " + (second.text or "")
+    both.extend(copy.deepcopy(child) for child in second)
+    return both
+
+
+def brief(paragraph):
+    """What a slide shows of a paragraph: a short one whole; of a long one its first
+    sentence, and the last if it leads to what follows it (": …").
+    """
+    if len(letters(paragraph).split()) <= SHORT:
+        return [paragraph]
+    first, *rest = sentences(paragraph)
+    while rest and len(letters(first).split()) < 6:  # "**NaN.** Once there, it spreads"
+        first = joined(first, rest.pop(0))
+    leads = rest and letters(rest[-1]).rstrip().endswith(":")
+    return [first, rest[-1]] if leads else [first]
+
+
+def text_items(node, page):
+    if node.tag != "p":
+        yield from listed(node, page)
+        return
+    shown = brief(node)
+    whole = "" if shown == [node] else moved(node, page, up=UP)
+    for part in shown:
+        yield Item(moved(part, page, up=UP), lines(part), whole)
+        whole = ""
+
+
+def listed(node, page):
+    """A list or a table; if it fills more than a slide, in parts."""
+    rows = node.xpath("./li | .//tbody/tr")
+    if lines(node) <= ROOM or len(rows) < 2:
+        yield Item(moved(node, page, up=UP), lines(node))
+        return
+    half = len(rows) // 2
+    for kept in (rows[:half], rows[half:]):
+        part = copy.deepcopy(node)
+        for old, row in zip(rows, part.xpath("./li | .//tbody/tr")):
+            if old not in kept:
+                row.getparent().remove(row)
+        if part.tag == "ol":
+            part.set("start", str(1 + rows.index(kept[0])))
+        yield from listed(part, page)
+
+
+# ---- cells
+
+
+def cell_item(cell, page, known):
+    """A tagged code cell: its figure, or what it judges, or its code and output."""
     found = cell.xpath(f'.//figure | .//div[{has_class("byhand-explore")}]')
-    if not found:
-        return ""
-    image = found[0].xpath('.//img[not(ancestor::*[@hidden])]'
-                           '[not(contains(@class, "only-dark"))]')[0]
-    image.attrib.pop("loading", None)
-    caption = found[0].xpath(f'.//span[{has_class("caption-text")}]'
-                             f' | ./p[{has_class("caption")}]')
-    return (f'<figure>{moved(image, page, up=UP)}<figcaption>'
-            f'{words(caption[0]) if caption else ""}</figcaption></figure>')
+    if found:
+        name = next(iter(found[0].xpath("./@id")), "")
+        return Item(picture(found[0], page), 0, alone=True, place=name)
+    judged = cell.xpath(f'.//div[{has_class("byhand-claim")}]/@id')
+    if judged:
+        return Item(asked(known[judged[0].removeprefix("claim-")]), 0, alone=True,
+                    place=judged[0])
+    return Item(code(cell, page), 0, alone=True, place=cell.get("id") or "")
 
 
-def asked(cell, known):
-    """The claim that a cell judges, as a question whose answer is folded."""
-    found = cell.xpath(f'.//div[{has_class("byhand-claim")}]/@id')
-    if not found:
-        return ""
-    claim = known[found[0].removeprefix("claim-")]
-    place = UP + claim["url"].partition("/book/")[2]
-    return (f'<blockquote>{escape(claim["says"])}</blockquote><details><summary>Holds, '
-            f'or not?</summary><p><a href="{place}">{label(claim["verdict"])}</a>. '
-            f'{escape(claim.get("correct", ""))}</p></details>')
+def picture(figure, page):
+    """A figure, or the shown frame of a slider, in its light and its dark form."""
+    images = figure.xpath(".//img[not(ancestor::*[@hidden])]")
+    for image in images:
+        if "only-dark" not in classes(image):
+            image.attrib.pop("loading", None)  # it is printed, seen or not
+    shown = "".join(moved(image, page, up=UP) for image in images)
+    said = figure.xpath(f'.//span[{has_class("caption-text")}]'
+                        f' | ./p[{has_class("caption")}]')
+    caption = moved(said[0], page, up=UP) if said else ""
+    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
 
 
-def output(cell, page):
-    """What a cell printed."""
-    return "".join(moved(part, page, up=UP) for part in cell.xpath(
-        f'.//div[{has_class("cell_output")}]'))
+def asked(claim):
+    """A claim as a question, its answer folded."""
+    place = UP + claim["url"].removeprefix(SITE)
+    true = escape(claim.get("correct", "It holds as it is said."))
+    return (f'<blockquote>{escape(claim["says"])}</blockquote><details class="answer">'
+            f'<summary>Does it hold?</summary><p class="verdict-{claim["verdict"]}">'
+            f'<a href="{place}">{label(claim["verdict"]).capitalize()}</a>. {true}</p>'
+            "</details>")
 
 
-class Deck:
-    """The slides of one page, one after the other."""
-
-    def __init__(self, page):
-        self.page, self.slides, self.title, self.room = page, [], "", 0
-
-    def begin(self, title=None):
-        again = title is None and self.slides and self.slides[-1]["title"] == self.title
-        self.title = title or self.title
-        self.slides.append({"title": self.title, "again": bool(again), "parts": [],
-                            "notes": []})
-        self.room = ROOM
-
-    def add(self, html, height):
-        if not self.slides or (height > self.room and self.slides[-1]["parts"]) or (
-                self.slides[-1]["title"] != self.title):
-            self.begin()
-        self.slides[-1]["parts"].append(html)
-        self.room -= height
-
-    def whole(self, html):
-        """A slide of its own."""
-        self.begin()
-        self.slides[-1]["parts"].append(html)
-        self.room = 0
-
-    def note(self, html):
-        if not self.slides or self.slides[-1]["title"] != self.title:
-            self.begin()
-        self.slides[-1]["notes"].append(html)
+def code(cell, page):
+    """The code of a cell that shows it, and what the cell printed."""
+    parts = cell.xpath(
+        f'./div[{has_class("cell_input")}]//div[{has_class("highlight")}]'
+        f' | ./div[{has_class("cell_output")}]')
+    return "".join(moved(part, page, up=UP) for part in parts)
 
 
-def deck(name, root, known):
-    """The slides of a lecture's tagged cells."""
-    page = f"{name}.html"
-    made = Deck(page)
-    for node, inside in tagged(root):
+# ---- from a page to slides
+
+
+class Part:
+    """A section of the lecture, as far as it is shown."""
+
+    def __init__(self, title, place, above=""):
+        self.title, self.place, self.above, self.items = title, place, above, []
+
+
+def parts(name, root, known):
+    """What the tagged cells show, by section."""
+    page, chapter, found = f"{name}.html", "", []
+    for node in tagged(root):
         if node.tag in ("h1", "h2", "h3"):
-            made.title = words(node).removesuffix("#").strip()
-        elif "cell" in node.get("class", "").split():
-            made.whole(picture(node, page) or asked(node, known) or output(node, page))
-        elif node.tag == "p" and len(words(node).split()) > SHORT:
-            made.note(moved(node, page, up=UP))
+            title = words(node).removesuffix("#").strip()
+            chapter = title if node.tag == "h2" else chapter
+            found.append(Part(title, node.getparent().get("id"),
+                              chapter if node.tag == "h3" else ""))
+        elif "cell" in classes(node):
+            found[-1].items.append(cell_item(node, page, known))
         elif is_formula(node):
-            made.add(equation(page, node), lines(node))
-        elif inside and "eq-code" not in node.get("class", ""):
-            made.add(moved(node, page, up=UP), lines(node))
-    return [slide for slide in made.slides if slide["parts"]]
+            found[-1].items.append(Item(equation(page, node), lines(node)))
+        else:
+            found[-1].items += text_items(node, page)
+    return [part for part in found if part.items]
 
 
 def opening(root, page):
-    """The title, the picture that leads the lecture, what will be asked."""
-    first = moved(root.find(".//h1/following-sibling::p"), page, up=UP)
-    made = Deck(page)
-    made.title = heading(root)
-    made.whole(first)
-    for cell in root.xpath(f'.//div[{has_class("tag_lead")}]'):
-        made.whole(picture(cell, page))
-    made.title = "You will be asked"
-    for item in root.xpath('(.//p[starts-with(., "You will be asked")]'
+    """The title and the idea, the picture that leads the lecture, what is asked."""
+    title = Part(heading(root), "")
+    first = root.xpath(".//h1/following-sibling::p")[0]
+    title.items = [Item(moved(first, page, up=UP), 0, alone=True)]
+    lead = Part("The idea", "")
+    lead.items = [cell_item(cell, page, {}) for cell in
+                  root.xpath(f'.//div[{has_class("tag_lead")}]')]
+    asks = Part("You will be asked", "")
+    for link in root.xpath('(.//p[starts-with(., "You will be asked")]'
                            "/following-sibling::ul)[1]/li//a"):
-        made.add(f"<p>{moved(item, page, up=UP)}</p>", max(1, len(words(item)) / 70))
-    return made.slides
+        asks.items.append(Item(f"<p>{moved(link, page, up=UP)}</p>", lines(link)))
+    return [part for part in (title, lead, asks) if part.items]
 
 
-def one_slide(number, slide, name):
-    notes = f'<aside class="notes">{"".join(slide["notes"])}</aside>'
-    more = ' <small>(continued)</small>' if slide["again"] else ""
-    return (f'<section class="slide" id="{number}" tabindex="-1" '
-            f'aria-labelledby="title-{number}">'
-            f'<h2 id="title-{number}">{escape(slide["title"])}{more}</h2>'
-            f'<div class="content">{"".join(slide["parts"])}</div>'
-            f'<footer>{escape(name)} · {number}</footer>'
-            + (notes if slide["notes"] else "") + "</section>")
+def leads_on(item):
+    return not item.alone and re.search(r":\s*(</\w+>\s*)*$", item.html)
 
 
-def page_of_slides(name, root, known):
-    made = opening(root, f"{name}.html") + deck(name, root, known)
-    title = heading(root)
-    slides = "".join(one_slide(number, slide, title)
-                     for number, slide in enumerate(made, 1))
-    return PAGE.format(title=escape(title), kind="slides", style="slides",
-                       body=f'<main><h1 class="away">{escape(title)}</h1>'
-                            f"{slides}</main>"
-                            f'<p class="help"><a href="{UP}{name}.html">Lecture</a> · '
-                            "→ and ← turn the page, n shows the notes</p>"
-                            '<script src="../_static/slides.js"></script>')
+def units(items):
+    """Items that stay together: a sentence with a colon, and what it leads to."""
+    found = []
+    for item in items:
+        if found and leads_on(found[-1][-1]) and not item.alone and (
+                height(found[-1]) + item.height <= ROOM):
+            found[-1].append(item)
+        else:
+            found.append([item])
+    return found
+
+
+def height(items):
+    return sum(item.height for item in items)
+
+
+def filled(run, room):
+    """Units on as few slides as hold them, if each has that room."""
+    found = [[]]
+    for unit in run:
+        if found[-1] and height(found[-1]) + height(unit) > room:
+            found.append([])
+        found[-1].extend(unit)
+    return found
+
+
+def balanced(run):
+    """On as few slides as hold them, these about equally full."""
+    count = len(filled(run, ROOM))
+    return next(slides for tenths in range(10, 10 * int(ROOM) + 10)
+                if len(slides := filled(run, tenths / 10)) == count)
+
+
+def divided(items):
+    """The items of a part by slide."""
+    run, found = [], []
+    for unit in units(items):
+        if not unit[0].alone:
+            run.append(unit)
+            continue
+        found += (balanced(run) if run else []) + [unit]
+        run = []
+    return found + (balanced(run) if run else [])
+
+
+# ---- the page
+
+SLIDE = """
+<section class="slide{kind}" id="slide-{number}" tabindex="-1" \
+aria-labelledby="title-{number}">
+<h2 id="title-{number}">{above}{title}{more}</h2>
+<div class="content">{content}</div>
+<footer><a href="{place}" aria-label="In the lecture: {title}">In the lecture</a>{notes}
+<span>{name} · {number} / {count}</span></footer>
+</section>"""
+TITLE = """<p class="book">Deep Learning by Hand, CC BY 4.0</p><p class="keys">→ and ← \
+turn the slides and open answers, n the notes, d makes it dark or light</p>"""
+
+
+def small(text):
+    return f"<small>{escape(text)}</small> " if text else ""
+
+
+def notes(items):
+    said = "".join(item.note for item in items)
+    return ('<details class="notes"><summary>Notes</summary><div tabindex="0" '
+            f'role="group" aria-label="Notes">{said}</div></details>' if said else "")
+
+
+def slides(name, root, known):
+    """(part, items, is it the first of its part?) of each slide."""
+    for part in opening(root, f"{name}.html") + parts(name, root, known):
+        for number, items in enumerate(divided(part.items)):
+            yield part, items, number == 0
+
+
+def kind(items):
+    """What a slide holds, for the style sheet."""
+    html = items[0].html
+    return next((f" has-{kind}" for kind, begin in (
+        ("figure", "<figure"), ("claim", "<blockquote"), ("code", "<div"))
+        if items[0].alone and html.startswith(begin)), "")
+
+
+def deck(name, root, known):
+    """The page of a lecture's slides."""
+    made, title, body = list(slides(name, root, known)), heading(root), ""
+    for number, (part, items, first) in enumerate(made, 1):
+        content = "".join(item.html for item in items) + TITLE * (number == 1)
+        body += SLIDE.format(
+            number=number, count=len(made), name=escape(title), notes=notes(items),
+            kind=" opens" if number == 1 else kind(items), content=content,
+            above=small(part.above), title=escape(part.title),
+            more="" if first else " <small>continued</small>",
+            place=f"{UP}{name}.html#{items[0].place or part.place}".rstrip("#"))
+    return PAGE.format(
+        title=escape(title), kind="slides", style="slides",
+        head='<link rel="stylesheet" href="../_static/pygments.css">\n'
+             '<script src="../_static/slides.js"></script>',
+        body=f'<h1 class="away">{escape(title)}</h1>\n<main>{body}</main>\n'
+             '<p class="away" role="status"></p>')
 
 
 def write(out, names):
@@ -197,7 +393,7 @@ def write(out, names):
     known = {claim["id"]: claim for claim in register}
     (out / "slides").mkdir(exist_ok=True)
     for name in names:
-        text = page_of_slides(name, article(out / f"{name}.html"), known)
+        text = deck(name, article(out / f"{name}.html"), known)
         (out / "slides" / f"{name}.html").write_text(text, encoding="utf-8")
 
 
@@ -208,5 +404,6 @@ def finish(app, exception):
 
 def setup(app):
     app.connect("source-read", mark)
+    # as the sheets: after the register, before headings are translated
     app.connect("build-finished", finish, priority=921)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

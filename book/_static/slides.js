@@ -1,44 +1,72 @@
-// Slides by keyboard: arrows, Page Up and Down, Space, Home and End turn them, n shows the notes. What is too much for its
-// slide is set smaller. Without this script the slides are a page to scroll.
+// Slides by keyboard: arrows, Page Up and Down, Space, Home and End turn them; the next key first opens an answer that is
+// folded. n shows the notes, d makes it dark or light. Without this script the slides are a page to scroll, and light.
 (() => {
   "use strict";
 
-  const slides = [...document.querySelectorAll(".slide")];
-  const shown = () => Math.max(0, slides.findIndex((slide) => `#${slide.id}` === location.hash));
+  // dark or light, as the reader chose for the site, else as the system
+  const root = document.documentElement;
+  let chosen = null;
+  try { chosen = window.localStorage.getItem("mode"); } catch { /* blocked */ }
+  const system = () => (window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  root.dataset.theme = chosen === "dark" || chosen === "light" ? chosen : system();
 
-  const show = (number) => {
-    const slide = slides[Math.min(slides.length - 1, Math.max(0, number))];
-    history.replaceState(null, "", `#${slide.id}`);
-    slide.scrollIntoView({ block: "center" });
-    slide.focus({ preventScroll: true });
-  };
-
-  const fit = (content) => {
-    for (let size = 1; size > 0.6 && (content.scrollHeight > content.clientHeight
-      || content.scrollWidth > content.clientWidth); size -= 0.04) content.style.fontSize = `${size}em`;
-  };
-
-  const STEPS = { ArrowRight: 1, ArrowDown: 1, PageDown: 1, " ": 1, ArrowLeft: -1, ArrowUp: -1, PageUp: -1 };
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.key === "n") document.body.classList.toggle("with-notes");
-    else if (event.key === "Home") show(0);
-    else if (event.key === "End") show(slides.length - 1);
-    else if (event.key in STEPS && !(event.key === " " && event.target.matches("summary, a"))) {
-      show(shown() + (event.shiftKey && event.key === " " ? -1 : STEPS[event.key]));
-    } else return;
-    if (event.key !== "n") event.preventDefault();
+  // paper is light, and has all answers
+  let before = "light";
+  window.addEventListener("beforeprint", () => {
+    before = root.dataset.theme;
+    root.dataset.theme = "light";
   });
+  window.addEventListener("afterprint", () => { root.dataset.theme = before; });
 
-  const seen = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) {
-      if (isIntersecting) history.replaceState(null, "", `#${target.id}`);
-    }
-  }, { threshold: 0.6 });
+  document.addEventListener("DOMContentLoaded", () => {
+    const slides = [...document.querySelectorAll(".slide")];
+    const status = document.querySelector("[role=status]");
+    const place = () => Math.max(0, slides.findIndex((slide) => `#${slide.id}` === window.location.hash));
 
-  document.fonts.ready.then(() => {
-    for (const content of document.querySelectorAll(".content")) fit(content);
-    slides.forEach((slide) => seen.observe(slide));
-    document.documentElement.dataset.fitted = "";
+    const say = (number) => {
+      window.history.replaceState(null, "", `#${slides[number].id}`);
+      status.textContent = `Slide ${number + 1} of ${slides.length}`;
+    };
+
+    const show = (number) => {
+      const wanted = Math.min(slides.length - 1, Math.max(0, number));
+      slides[wanted].scrollIntoView({ block: "start" });
+      slides[wanted].focus({ preventScroll: true });
+      say(wanted);
+    };
+
+    const forward = () => {
+      const answer = slides[place()].querySelector(".answer:not([open])");
+      if (answer) answer.open = true;
+      else show(place() + 1);
+    };
+
+    const notes = () => {
+      const all = [...document.querySelectorAll(".notes")];
+      const open = !all.some((one) => one.open);
+      for (const one of all) one.open = open;
+    };
+
+    const KEYS = {
+      ArrowRight: forward, ArrowDown: forward, PageDown: forward, " ": forward,
+      ArrowLeft: () => show(place() - 1), ArrowUp: () => show(place() - 1), PageUp: () => show(place() - 1),
+      Home: () => show(0), End: () => show(slides.length - 1),
+      n: notes, d: () => { root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark"; },
+    };
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey || !(event.key in KEYS)) return;
+      if (event.target.closest(".notes div")) return;  // they scroll
+      if (event.key === " " && event.target.closest("summary, a")) return;
+      event.preventDefault();
+      if (event.key === " " && event.shiftKey) show(place() - 1);
+      else KEYS[event.key]();
+    });
+
+    // who scrolls is somewhere, too
+    const seen = new IntersectionObserver((entries) => {
+      const entry = entries.find(({ isIntersecting }) => isIntersecting);
+      if (entry && slides[place()] !== entry.target) say(slides.indexOf(entry.target));
+    }, { threshold: 0.6 });
+    for (const slide of slides) seen.observe(slide);
   });
 })();

@@ -21,14 +21,16 @@ from sheets import PAGE, UP, equation, has_class, heading, lectures
 
 BEGIN, END = "begin slide", "end slide"
 SHORT = 30   # words of a paragraph that stands on a slide as it is
-ROOM = 13.5  # lines on a slide, each of about WIDE letters
+ROOM = 14    # lines on a slide, each of about WIDE letters
 WIDE = 80
+CODE = 22    # lines of code and of what it printed
+BROAD = 75   # letters of a formula that is set smaller
 
 # What stands on a slide and is not divided: its HTML, its height in lines, what the
-# notes say of it, whether it has a slide for itself, and its place in the lecture if
-# that is not its section's.
-Item = collections.namedtuple("Item", "html height note alone place",
-                              defaults=("", False, ""))
+# notes say of it, whether it has a slide for itself, its place in the lecture if that is
+# not its section's, and whether it goes on with what stands before it or after it.
+Item = collections.namedtuple("Item", "html height note alone place after before",
+                              defaults=("", False, "", False, False))
 
 
 def mark(app, docname, source):
@@ -90,12 +92,9 @@ def lines(node):
     """About how many lines of a slide a node takes."""
     if is_formula(node):
         return formula_lines(node)
-    if node.tag == "p":
-        return math.ceil(len(letters(node)) / WIDE) + 0.4 + tall(node)
-    rows = node.xpath(".//tr | .//li | .//dt | .//dd")
-    if not rows:
-        return math.ceil(len(letters(node)) / WIDE) + 0.4
-    return sum(math.ceil(len(letters(row)) / WIDE) + 0.3 + tall(row) for row in rows)
+    rows = node.xpath(".//tr | .//li | .//dt | .//dd") or [node]
+    return sum(math.ceil(len(letters(row)) / WIDE) + tall(row)
+               + (0.1 if row.tag == "tr" else 0.4) for row in rows)
 
 
 def formula_lines(node):
@@ -104,13 +103,20 @@ def formula_lines(node):
         r'class="strut" style="height:([\d.]+)em', lxml_html.tostring(
             node, encoding="unicode"))]
     rows = math.ceil(len(letters(node)) / 110)
-    return max(heights, default=1.0) * 0.9 * rows + 0.8
+    return max(heights, default=1.0) * rows + 0.8
 
 
 def tall(node):
     """What fractions and sums within a text add to its lines."""
     return 0.3 * len(node.xpath(f'.//*[{has_class("mfrac")} or {has_class("op-limits")}'
                                 "]"))
+
+
+def formula_item(node, page):
+    shown = equation(page, node)
+    if len(letters(node)) > BROAD:
+        shown = shown.replace('class="eq"', 'class="eq broad"', 1)
+    return Item(shown, lines(node))
 
 
 # ---- text
@@ -121,7 +127,7 @@ def sentences(paragraph):
     found = [lxml_html.Element("p")]
 
     def add(text):
-        first, *rest = re.split(r"(?<=\w[.?!])\s+(?=[A-Z])", text or "")
+        first, *rest = re.split(r"(?<=[\w)][.?!])\s+(?=[A-Z])", text or "")
         last = found[-1]
         if len(last):
             last[-1].tail = (last[-1].tail or "") + first
@@ -133,11 +139,18 @@ def sentences(paragraph):
 
     add(paragraph.text)
     for child in paragraph:
+        if child.tag in ("strong", "em") and ends(found[-1]):
+            found.append(lxml_html.Element("p"))
         part = copy.deepcopy(child)
         part.tail = None
         found[-1].append(part)
         add(child.tail)
     return found
+
+
+def ends(node):
+    """Is it a whole sentence, or does it go on, say in a formula?"""
+    return bool(re.search(r"[.?!][)”’]*\s*$", letters(node)))
 
 
 def joined(first, second):
@@ -151,15 +164,25 @@ def joined(first, second):
 
 def brief(paragraph):
     """What a slide shows of a paragraph: a short one whole; of a long one its first
-    sentence, and the last if it leads to what follows it (": …").
+    sentence, those that begin in bold type, and the last if it goes on in a formula.
     """
     if len(letters(paragraph).split()) <= SHORT:
         return [paragraph]
-    first, *rest = sentences(paragraph)
-    while rest and len(letters(first).split()) < 6:  # "**NaN.** Once there, it spreads"
-        first = joined(first, rest.pop(0))
-    leads = rest and letters(rest[-1]).rstrip().endswith(":")
-    return [first, rest[-1]] if leads else [first]
+    found = []
+    for sentence in sentences(paragraph):
+        if found and len(letters(found[-1]).split()) < 6:  # "**NaN.** It spreads"
+            found[-1] = joined(found[-1], sentence)
+        else:
+            found.append(sentence)
+    return [sentence for number, sentence in enumerate(found)
+            if number == 0 or is_bold(sentence)
+            or (number == len(found) - 1 and not ends(sentence))]
+
+
+def is_bold(sentence):
+    """Does it begin in bold type?"""
+    return (not (sentence.text or "").strip() and len(sentence) > 0
+            and sentence[0].tag == "strong")
 
 
 def text_items(node, page):
@@ -169,7 +192,8 @@ def text_items(node, page):
     shown = brief(node)
     whole = "" if shown == [node] else moved(node, page, up=UP)
     for part in shown:
-        yield Item(moved(part, page, up=UP), lines(part), whole)
+        yield Item(moved(part, page, up=UP), lines(part), whole,
+                   after=letters(part)[:1].islower(), before=not ends(part))
         whole = ""
 
 
@@ -224,17 +248,20 @@ def asked(claim):
     place = UP + claim["url"].removeprefix(SITE)
     true = escape(claim.get("correct", "It holds as it is said."))
     return (f'<blockquote>{escape(claim["says"])}</blockquote><details class="answer">'
-            f'<summary>Does it hold?</summary><p class="verdict-{claim["verdict"]}">'
+            f'<summary>The verdict</summary><p class="verdict-{claim["verdict"]}">'
             f'<a href="{place}">{label(claim["verdict"]).capitalize()}</a>. {true}</p>'
             "</details>")
 
 
 def code(cell, page):
-    """The code of a cell that shows it, and what the cell printed."""
-    parts = cell.xpath(
-        f'./div[{has_class("cell_input")}]//div[{has_class("highlight")}]'
-        f' | ./div[{has_class("cell_output")}]')
-    return "".join(moved(part, page, up=UP) for part in parts)
+    """The code of a cell and what it printed, or without room for both the latter."""
+    shown = cell.xpath(f'./div[{has_class("cell_input")}]'
+                       f'//div[{has_class("highlight")}]')
+    printed = cell.xpath(f'./div[{has_class("cell_output")}]')
+    rows = sum(part.text_content().strip().count("\n") + 1 for part in shown + printed)
+    if printed and rows > CODE:
+        shown = []
+    return "".join(moved(part, page, up=UP) for part in shown + printed)
 
 
 # ---- from a page to slides
@@ -259,10 +286,10 @@ def parts(name, root, known):
         elif "cell" in classes(node):
             found[-1].items.append(cell_item(node, page, known))
         elif is_formula(node):
-            found[-1].items.append(Item(equation(page, node), lines(node)))
+            found[-1].items.append(formula_item(node, page))
         else:
             found[-1].items += text_items(node, page)
-    return [part for part in found if part.items]
+    return [part for part in found if part.items and part.place != "references"]
 
 
 def opening(root, page):
@@ -280,15 +307,12 @@ def opening(root, page):
     return [part for part in (title, lead, asks) if part.items]
 
 
-def leads_on(item):
-    return not item.alone and re.search(r":\s*(</\w+>\s*)*$", item.html)
-
-
 def units(items):
-    """Items that stay together: a sentence with a colon, and what it leads to."""
+    """Items that stay together: a formula, and the sentences that it is a part of."""
     found = []
     for item in items:
-        if found and leads_on(found[-1][-1]) and not item.alone and (
+        if found and (item.after or found[-1][-1].before) and not (
+                item.alone or found[-1][-1].alone) and (
                 height(found[-1]) + item.height <= ROOM):
             found[-1].append(item)
         else:
@@ -313,8 +337,8 @@ def filled(run, room):
 def balanced(run):
     """On as few slides as hold them, these about equally full."""
     count = len(filled(run, ROOM))
-    return next(slides for tenths in range(10, 10 * int(ROOM) + 10)
-                if len(slides := filled(run, tenths / 10)) == count)
+    return next(slides for room in range(1, ROOM + 1)
+                if len(slides := filled(run, room)) == count)
 
 
 def divided(items):
@@ -332,19 +356,15 @@ def divided(items):
 # ---- the page
 
 SLIDE = """
-<section class="slide{kind}" id="slide-{number}" tabindex="-1" \
+<section class="slide {kind}" id="slide-{number}" tabindex="-1" \
 aria-labelledby="title-{number}">
 <h2 id="title-{number}">{above}{title}{more}</h2>
 <div class="content">{content}</div>
-<footer><a href="{place}" aria-label="In the lecture: {title}">In the lecture</a>{notes}
-<span>{name} · {number} / {count}</span></footer>
+<footer><a href="{page}{place}" aria-label="In the lecture: {title}">In the lecture</a>
+{notes}<span>{name} · {number} / {count}</span></footer>
 </section>"""
 TITLE = """<p class="book">Deep Learning by Hand, CC BY 4.0</p><p class="keys">→ and ← \
 turn the slides and open answers, n the notes, d makes it dark or light</p>"""
-
-
-def small(text):
-    return f"<small>{escape(text)}</small> " if text else ""
 
 
 def notes(items):
@@ -362,28 +382,38 @@ def slides(name, root, known):
 
 def kind(items):
     """What a slide holds, for the style sheet."""
-    html = items[0].html
-    return next((f" has-{kind}" for kind, begin in (
-        ("figure", "<figure"), ("claim", "<blockquote"), ("code", "<div"))
-        if items[0].alone and html.startswith(begin)), "")
+    if not items[0].alone:
+        return "text"
+    begins = {"<figure": "figure", "<blockquote": "claim", "<p": "title"}
+    return begins.get(re.match("<[a-z]+", items[0].html).group(0), "code")
+
+
+def one_slide(number, part, items, first):
+    """The HTML of a slide but for what all slides of its deck share."""
+    above, title = part.above, part.title
+    if kind(items) == "claim":
+        above, title = title, "Does it hold?"
+    later = "" if first or items[0].alone else " <small>continued</small>"
+    return {"number": number, "kind": kind(items), "notes": notes(items),
+            "above": f'<small class="above">{escape(above)}</small>' if above else "",
+            "title": escape(title), "more": later,
+            "content": "".join(item.html for item in items),
+            "place": f"#{items[0].place or part.place}".rstrip("#")}
 
 
 def deck(name, root, known):
     """The page of a lecture's slides."""
-    made, title, body = list(slides(name, root, known)), heading(root), ""
-    for number, (part, items, first) in enumerate(made, 1):
-        content = "".join(item.html for item in items) + TITLE * (number == 1)
-        body += SLIDE.format(
-            number=number, count=len(made), name=escape(title), notes=notes(items),
-            kind=" opens" if number == 1 else kind(items), content=content,
-            above=small(part.above), title=escape(part.title),
-            more="" if first else " <small>continued</small>",
-            place=f"{UP}{name}.html#{items[0].place or part.place}".rstrip("#"))
+    made = [one_slide(number, *slide)
+            for number, slide in enumerate(slides(name, root, known), 1)]
+    made[0]["content"] += TITLE
+    title = escape(heading(root))
+    body = "".join(SLIDE.format(page=f"{UP}{name}.html", name=title, count=len(made),
+                                **slide) for slide in made)
     return PAGE.format(
-        title=escape(title), kind="slides", style="slides",
+        title=title, kind="slides", style="slides",
         head='<link rel="stylesheet" href="../_static/pygments.css">\n'
              '<script src="../_static/slides.js"></script>',
-        body=f'<h1 class="away">{escape(title)}</h1>\n<main>{body}</main>\n'
+        body=f'<h1 class="away">{title}</h1>\n<main>{body}</main>\n'
              '<p class="away" role="status"></p>')
 
 

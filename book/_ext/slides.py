@@ -27,8 +27,8 @@ CODE = 22    # lines of code and of what it printed
 BROAD = 75   # letters of a formula that is set smaller
 
 # What stands on a slide and is not divided: its HTML, its height in lines, what the
-# notes say of it, whether it has a slide for itself, its place in the lecture if that is
-# not its section's, and whether it goes on with what stands before it or after it.
+# notes say of it, whether it has a slide for itself, its place in the lecture if not
+# its section, and whether it goes on with what stands before it or after it.
 Item = collections.namedtuple("Item", "html height note alone place after before",
                               defaults=("", False, "", False, False))
 

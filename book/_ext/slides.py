@@ -23,7 +23,8 @@ BEGIN, END = "begin slide", "end slide"
 SHORT = 30   # words of a paragraph that stands on a slide as it is
 ROOM = 14    # lines on a slide, each of about WIDE letters
 WIDE = 80
-CODE = 22    # lines of code and of what it printed
+LINE = 36.4  # pixels of a line, of the 720 that a slide is high
+TYPE = 1800  # over the columns of code: the size of its type in pixels
 BROAD = 75   # letters of a formula that is set smaller
 
 # What stands on a slide and is not divided: its HTML, its height in lines, what the
@@ -227,7 +228,7 @@ def cell_item(cell, page, known):
     if judged:
         return Item(asked(known[judged[0].removeprefix("claim-")]), 0, alone=True,
                     place=judged[0])
-    return Item(code(cell, page), 0, alone=True, place=cell.get("id") or "")
+    return code_item(cell, page)
 
 
 def picture(figure, page):
@@ -253,15 +254,22 @@ def asked(claim):
             "</details>")
 
 
-def code(cell, page):
-    """The code of a cell and what it printed, or without room for both the latter."""
-    shown = cell.xpath(f'./div[{has_class("cell_input")}]'
-                       f'//div[{has_class("highlight")}]')
-    printed = cell.xpath(f'./div[{has_class("cell_output")}]')
-    rows = sum(part.text_content().strip().count("\n") + 1 for part in shown + printed)
-    if printed and rows > CODE:
-        shown = []
-    return "".join(moved(part, page, up=UP) for part in shown + printed)
+def code_item(cell, page):
+    """What a cell printed, or if it printed nothing, its code."""
+    shown = cell.xpath(f'./div[{has_class("cell_output")}]'
+                       f'//div[{has_class("highlight")}]') or cell.xpath(
+        f'./div[{has_class("cell_input")}]//div[{has_class("highlight")}]')
+    if not shown:
+        raise ValueError(f"{page}: expected a figure, a claim, code or text in the "
+                         f"cell tagged slide: {letters(cell).strip()[:200]!r}")
+    for comment in cell.xpath('.//span[@class="c1"][starts-with(., "#| ")]'):
+        comment.tail = (comment.tail or "").removeprefix("\n")
+        comment.drop_tree()
+    rows = [row for part in shown for row in letters(part).strip().split("\n")]
+    size = min(22, TYPE / max(map(len, rows)), 0.7 * ROOM * LINE / len(rows))
+    inside = "".join(moved(part, page, up=UP) for part in shown)
+    return Item(f'<div class="code" style="--size: {size:.1f}">{inside}</div>',
+                1.35 * size * len(rows) / LINE + 0.8, place=cell.get("id") or "")
 
 
 # ---- from a page to slides
@@ -385,7 +393,7 @@ def kind(items):
     if not items[0].alone:
         return "text"
     begins = {"<figure": "figure", "<blockquote": "claim", "<p": "title"}
-    return begins.get(re.match("<[a-z]+", items[0].html).group(0), "code")
+    return begins[re.match("<[a-z]+", items[0].html).group(0)]
 
 
 def one_slide(number, part, items, first):

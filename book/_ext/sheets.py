@@ -149,7 +149,7 @@ def write(out, names):
 
 
 class Link(SphinxTransform):
-    """Before its questions, a lecture leads to its sheet."""
+    """Before its questions, a lecture leads to its sheet and its slides."""
 
     default_priority = 862  # after the picture that leads the page
 
@@ -160,7 +160,8 @@ class Link(SphinxTransform):
         asked = next(p for p in self.document.findall(nodes.paragraph)
                      if p.astext().startswith("You will be asked"))
         link = (f'<p class="byhand-handouts">To take along: '
-                f'<a href="sheets/{name}.html">cheat sheet</a></p>')
+                f'<a href="sheets/{name}.html">cheat sheet</a> · '
+                f'<a href="slides/{name}.html">slides</a></p>')
         asked.parent.insert(asked.parent.index(asked),
                             nodes.raw("", link, format="html"))
 

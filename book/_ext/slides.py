@@ -211,7 +211,7 @@ def listed(node, page):
             if old not in kept:
                 row.getparent().remove(row)
         if part.tag == "ol":
-            part.set("start", str(1 + rows.index(kept[0])))
+            part.set("start", str(int(node.get("start", 1)) + rows.index(kept[0])))
         yield from listed(part, page)
 
 

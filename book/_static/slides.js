@@ -62,6 +62,19 @@
       else KEYS[event.key]();
     });
 
+    // what scrolls sideways on a telephone, the keyboard can scroll
+    const reach = () => {
+      for (const part of document.querySelectorAll(".content > *, .code pre")) {
+        if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
+        else part.removeAttribute("tabindex");
+      }
+    };
+    window.addEventListener("resize", reach);
+    document.fonts.ready.then(() => {
+      reach();
+      root.dataset.reached = "";
+    });
+
     // who scrolls is somewhere, too
     const seen = new IntersectionObserver((entries) => {
       const entry = entries.find(({ isIntersecting }) => isIntersecting);

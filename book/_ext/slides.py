@@ -194,7 +194,8 @@ def text_items(node, page):
     whole = "" if shown == [node] else moved(node, page, up=UP)
     for part in shown:
         yield Item(moved(part, page, up=UP), lines(part), whole,
-                   after=letters(part)[:1].islower(), before=not ends(part))
+                   after=bool(re.match(r"[a-z(,;]", letters(part))),
+                   before=not ends(part))
         whole = ""
 
 

@@ -365,13 +365,13 @@ def divided(items):
 # ---- the page
 
 SLIDE = """
-<section class="slide {kind}" id="slide-{number}" tabindex="-1" \
-aria-labelledby="title-{number}">
+<div class="slide {kind}" id="slide-{number}" tabindex="-1" role="group" \
+aria-roledescription="slide" aria-labelledby="title-{number}">
 <h2 id="title-{number}">{above}{title}{more}</h2>
 <div class="content">{content}</div>
 <footer><a href="{page}{place}" aria-label="In the lecture: {title}">In the lecture</a>
 {notes}<span>{name} · {number} / {count}</span></footer>
-</section>"""
+</div>"""
 TITLE = """<p class="book">Deep Learning by Hand, CC BY 4.0</p><p class="keys">→ and ← \
 turn the slides and open answers, n the notes, d makes it dark or light</p>"""
 

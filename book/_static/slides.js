@@ -75,11 +75,12 @@
       root.dataset.reached = "";
     });
 
-    // who scrolls is somewhere, too
-    const seen = new IntersectionObserver((entries) => {
-      const entry = entries.find(({ isIntersecting }) => isIntersecting);
-      if (entry && slides[place()] !== entry.target) say(slides.indexOf(entry.target));
-    }, { threshold: 0.6 });
+    // who scrolls is somewhere, too: at the first slide of which more than an edge can be seen
+    const seen = new IntersectionObserver(() => {
+      const edge = window.innerHeight / 10;
+      const number = slides.findIndex((slide) => slide.getBoundingClientRect().bottom > edge);
+      if (number >= 0 && number !== place()) say(number);
+    }, { threshold: [0.1, 0.5, 0.9] });
     for (const slide of slides) seen.observe(slide);
   });
 })();

@@ -422,7 +422,7 @@ def deck(name, root, known):
         title=title, kind="slides", style="slides",
         head='<link rel="stylesheet" href="../_static/pygments.css">\n'
              '<script src="../_static/slides.js"></script>',
-        body=f'<h1 class="away">{title}</h1>\n<main>{body}</main>\n'
+        body=f'<main><h1 class="away">{title}</h1>{body}</main>\n'
              '<p class="away" role="status"></p>')
 
 

@@ -589,6 +589,174 @@ def test_axe_finds_nothing_on_a_cheat_sheet(browser, base, scheme):
     page.context.close()
 
 
+# ---- slides
+
+# what lies outside its slide, with all answers unfolded, or is too small to be read
+BEYOND = """() => {
+  document.querySelectorAll(".answer").forEach((fold) => { fold.open = true; });
+  const outside = (e, high, low) => {
+    const at = e.getBoundingClientRect();
+    return at.width > 1 && (at.left < 0 || at.right > innerWidth || at.top < high
+                            || at.bottom > low);
+  };
+  return [...document.querySelectorAll(".slide")].flatMap((slide) => {
+    const [title, content, foot] = slide.children;
+    const high = title.getBoundingClientRect().bottom - 1;
+    const low = foot.getBoundingClientRect().top + 4;
+    const seen = [...content.querySelectorAll("*")].filter(
+      (e) => e.checkVisibility() && !e.closest(".katex-mathml, .base *, svg"));
+    const large = (e) => parseFloat(getComputedStyle(e).fontSize) >= 15.9;
+    const wrong = {
+      beyond: slide.scrollHeight > slide.clientHeight
+        || slide.scrollWidth > slide.clientWidth
+        || seen.some((e) => outside(e, high, low)),
+      small: !seen.every((e) => large(e) || e.closest(".katex, .keys, sup"))
+        || [...content.querySelectorAll("img")].some(
+          (e) => e.checkVisibility() && e.clientHeight < 300),
+    };
+    return Object.keys(wrong).filter((name) => wrong[name]).map(
+      (name) => `${name}: ${slide.id} ${title.textContent}`);
+  });
+}"""
+
+
+@pytest.mark.parametrize("name", LECTURES)
+def test_no_slide_overflows(browser, base, name):
+    page = opened_alone(browser, base, f"slides/{name}.html")
+    assert page.locator(".slide").count() >= 12
+    assert page.evaluate(BEYOND) == []
+    # on a telephone, all of it is a page that one reads
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("""() => {
+      const {scrollWidth, clientWidth} = document.documentElement;
+      const cut = [...document.querySelectorAll(".slide")].filter(
+        (slide) => slide.scrollHeight > slide.clientHeight + 1);
+      return [scrollWidth - clientWidth, ...cut.map((slide) => slide.id)];
+    }""") == [0]
+    page.context.close()
+
+
+def test_a_slide_that_overflows_is_noticed(browser, base):
+    page = opened_alone(browser, base, "slides/backprop.html")
+    for number, change in enumerate(("e.innerHTML += '<p>more</p>'.repeat(30)",
+                                     "e.innerHTML = '<pre>more</pre>'",
+                                     "e.innerHTML += 'more'.repeat(90)"), 4):
+        page.evaluate(f"""() => {{
+          const e = document.querySelector("#slide-{number} .content"); {change};
+          e.querySelectorAll("pre").forEach((pre) => {{ pre.style.fontSize = "9px"; }});
+        }}""")
+    assert [line.split()[:2] for line in page.evaluate(BEYOND)] == [
+        ["beyond:", "slide-4"], ["small:", "slide-5"], ["beyond:", "slide-6"]]
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", LECTURES)
+def test_slides_follow_their_lecture(files, site, name):
+    """From the title to the summary; each leads back to a place of its own lecture."""
+    text = (site / f"slides/{name}.html").read_text("utf-8")
+    titles = re.findall(r'<h2 id="title-\d+">(.*?)</h2>', text)
+    assert titles[0].split(". ")[0] == str(LECTURES.index(name) + 1)
+    assert titles[1] == "The idea" and titles[-1].startswith("Summary")
+    assert text.count("<figure>") >= 2 and 'class="eq' in text
+    back = re.findall(r'<footer><a href="\.\./(\w+)\.html(?:#[^"]*)?"', text)
+    assert back == [name] * len(titles)
+    for page in (f"{name}.html", "lecturers.html"):
+        assert f"slides/{name}.html" in files[site / page].links
+
+
+@pytest.mark.parametrize("place", ["served", "folder"])
+def test_slides_are_turned_by_keyboard(browser, base, site, place):
+    """The address, what is heard, and where the focus is go with them."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    page = context.new_page()
+    page.add_init_script(RECORD)
+    page.goto(urljoin(base if place == "served" else site.as_uri() + "/",
+                      "slides/backprop.html"))
+    count = page.locator(".slide").count()
+
+    def at(number):
+        page.wait_for_function(
+            "(id) => document.activeElement.id === id && location.hash === `#${id}`",
+            arg=f"slide-{number}")
+        assert page.get_by_role("status").inner_text() == f"Slide {number} of {count}"
+        top = page.locator(f"#slide-{number}").bounding_box()["y"]
+        assert abs(top) < 2
+        assert page.evaluate("() => getComputedStyle(document.activeElement)"
+                             ".outlineStyle") == "solid"
+
+    for key, number in (("ArrowRight", 2), ("ArrowDown", 3), ("PageDown", 4),
+                        (" ", 5), ("ArrowLeft", 4), ("ArrowUp", 3), ("PageUp", 2),
+                        ("Shift+ ", 1), ("End", count), ("ArrowRight", count),
+                        ("Home", 1), ("ArrowLeft", 1)):
+        page.keyboard.press(key)
+        at(number)
+    claim = page.locator(".slide.claim").first
+    number = int(claim.get_attribute("id").removeprefix("slide-"))
+    page.evaluate("(hash) => { location.hash = hash; }", f"#slide-{number - 1}")
+    page.keyboard.press("ArrowRight")
+    at(number)
+    assert not claim.locator("p").is_visible()
+    page.keyboard.press("ArrowRight")  # the verdict first, then the next
+    assert claim.locator("p").is_visible()
+    page.keyboard.press("ArrowRight")
+    at(number + 1)
+    page.keyboard.press("n")
+    assert page.locator(".notes div").first.is_visible()
+    page.keyboard.press("d")
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate("() => window.violations ?? []") == []
+    context.close()
+
+
+@pytest.mark.parametrize("name", LECTURES[1::6])
+def test_slides_are_printed_one_to_a_page(browser, base, name):
+    """Light, and with the answers."""
+    from pypdf import PdfReader
+
+    page = opened_alone(browser, base, f"slides/{name}.html", "dark")
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+    count = page.locator(".slide").count()
+    verdicts = page.locator(".slide.claim").evaluate_all("""(slides) => slides.map(
+      (slide) => [slide.id, slide.querySelector(".answer a").textContent])""")
+    printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True)))
+    assert len(printed.pages) == count
+    assert [round(float(side)) for side in printed.pages[0].mediabox[2:]] == [960, 540]
+    texts = [sheet.extract_text() for sheet in printed.pages]
+    assert all(f"{number} / {count}" in text for number, text in enumerate(texts, 1))
+    for slide, verdict in verdicts:
+        assert verdict in texts[int(slide.removeprefix("slide-")) - 1]
+    page.emulate_media(media="print")
+    assert page.evaluate("() => getComputedStyle(document.documentElement)"
+                         ".colorScheme") == "light"
+    assert not page.locator("img.only-dark").first.is_visible()
+    page.context.close()
+
+
+def test_slides_are_there_without_scripts(poor):
+    page, _ = poor("slides/backprop.html", java_script_enabled=False,
+                   color_scheme="dark")
+    page.set_viewport_size({"width": 1280, "height": 720})
+    assert page.evaluate(BEYOND) == []
+    assert page.evaluate("() => getComputedStyle(document.body).color") == (
+        "rgb(26, 26, 26)")
+    assert not page.locator(".keys").is_visible()
+    assert not page.locator("img.only-dark").first.is_visible()
+    notes = page.locator(".notes").first
+    notes.locator("summary").click()
+    assert notes.locator("div").is_visible()
+
+
+@pytest.mark.parametrize("scheme, width", [("dark", 1280), ("light", 400)])
+def test_axe_finds_nothing_on_slides(browser, base, scheme, width):
+    page = opened_alone(browser, base, "slides/backprop.html", scheme)
+    page.set_viewport_size({"width": width, "height": 720})
+    page.wait_for_function("() => 'reached' in document.documentElement.dataset")
+    page.evaluate("() => document.querySelectorAll('details').forEach("
+                  "(fold) => { fold.open = true; })")
+    assert axe(page, everything=True) == []
+    page.context.close()
+
+
 # ---- what is found
 
 

@@ -401,10 +401,11 @@ def drawn_map(known, **_):
 
 
 def handouts(known, **_):
-    """The sheet of each lecture."""
+    """The sheet and the slides of each lecture."""
     rows = "".join(
         f'<li><a href="{name}.html">{escape(known["titles"][name])}</a>: '
-        f'<a href="sheets/{name}.html">cheat sheet</a></li>'
+        f'<a href="sheets/{name}.html">cheat sheet</a>, '
+        f'<a href="slides/{name}.html">slides</a></li>'
         for name in lectures(known))
     return f'<ul class="byhand-handouts">{rows}</ul>'
 

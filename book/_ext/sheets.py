@@ -25,6 +25,7 @@ PAGE = """<!DOCTYPE html>
 <link rel="icon" href="../_static/logo.svg">
 <link rel="stylesheet" href="../katex/katex.min.css">
 <link rel="stylesheet" href="../_static/{style}.css">
+{head}
 </head>
 <body>
 {body}
@@ -69,12 +70,19 @@ def equations(page, root):
             found.append(f'<h3><a href="{UP}{part["url"]}">'
                          f'{escape(part["title"])}</a></h3>')
             last = part
-        shown = "".join(moved(child, page, up=UP) for child in formula
-                        if child is not number)
-        place = f'{UP}{page}#{formula.get("id")}'
-        found.append(f'<div class="eq"><a href="{place}">{words(number)}</a>'
-                     f"{shown}</div>")
+        found.append(equation(page, formula))
     return "".join(found)
+
+
+def equation(page, formula):
+    """A formula, its number a link to its place in the lecture."""
+    number = formula.find('.//span[@class="eqno"]')
+    shown = "".join(moved(child, page, up=UP) for child in formula
+                    if child is not number)
+    if number is not None:
+        place = f'{UP}{page}#{formula.get("id")}'
+        shown = f'<a href="{place}">{words(number)}</a>{shown}'
+    return f'<div class="eq">{shown}</div>'
 
 
 def conventions(page, root):
@@ -85,7 +93,7 @@ def conventions(page, root):
             found += "".join(
                 moved(child, page, up=UP) for child in part["node"]
                 if child.tag in ("p", "ul", "ol", "dl", "table")
-                or "scrollable-table" in child.get("class", ""))
+                or "scrollable-table" in (child.get("class") or ""))
     return found
 
 
@@ -122,7 +130,7 @@ def sheet(name, root, claims):
     body = "".join(f"<section><h2>{kind}</h2>{text}</section>"
                    for kind, text in parts.items() if text)
     return PAGE.format(
-        title=escape(title), kind="cheat sheet", style="sheet",
+        title=escape(title), kind="cheat sheet", style="sheet", head="",
         body=f'<header><h1>{escape(title)}</h1><p>Cheat sheet of '
              f'<a href="{UP}index.html">Deep Learning by Hand</a> · '
              f'<a href="{UP}{page}">lecture</a> · '
@@ -141,7 +149,7 @@ def write(out, names):
 
 
 class Link(SphinxTransform):
-    """Before its questions, a lecture leads to its sheet."""
+    """Before its questions, a lecture leads to its sheet and its slides."""
 
     default_priority = 862  # after the picture that leads the page
 
@@ -152,7 +160,8 @@ class Link(SphinxTransform):
         asked = next(p for p in self.document.findall(nodes.paragraph)
                      if p.astext().startswith("You will be asked"))
         link = (f'<p class="byhand-handouts">To take along: '
-                f'<a href="sheets/{name}.html">cheat sheet</a></p>')
+                f'<a href="sheets/{name}.html">cheat sheet</a> · '
+                f'<a href="slides/{name}.html">slides</a></p>')
         asked.parent.insert(asked.parent.index(asked),
                             nodes.raw("", link, format="html"))
 

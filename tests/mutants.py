@@ -40,7 +40,6 @@ FOLDER = ROOT / "_build" / "mutants"  # one folder a module, with mutmut's log
 EQUIVALENT, RECORD = (ROOT / "tests" / name for name in ("mutation.yml",
                                                          "mutation.json"))
 SIZE, LEAST = 60, 0.95
-LATER = {"generative"}  # its tests are still being written
 # {function: the position of an argument that only tells the message of an error}
 TEXTS = dict.fromkeys(("check_array", "for_each_group", "_check_names",
                        "_check_probability", "_check_saved", "_each", "_factor",
@@ -68,7 +67,7 @@ text whether it is the text of an error alone.
 
 def modules():
     return sorted(path.stem for path in (ROOT / "byhand").glob("*.py")
-                  if path.stem not in {"__init__", *LATER})
+                  if path.stem != "__init__")
 
 
 def selection(module):
@@ -186,6 +185,29 @@ def prepare(module):
     return folder
 
 
+def environment():
+    """One thread, and no path but the folder of the mutated library."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+                             "MKL_NUM_THREADS"), "1")
+    return {name: value for name, value in os.environ.items()
+            if name != "PYTHONPATH"} | threads
+
+
+def noticed_alone(mutant):
+    """Whether the tests notice a mutant from the import on. mutmut switches it on in a
+    library that is there already, where a function that ran at import, one that makes a
+    property say, has done its work unchanged.
+    """
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
+               "-p", "no:xdist", *selection(mutant.module)]
+    done = subprocess.run(command, cwd=FOLDER / mutant.module / "mutants",
+                          env=environment() | {"MUTANT_UNDER_TEST": mutant.name},
+                          capture_output=True, text=True)
+    if done.returncode not in (0, 1, 2):  # 1: a test failed, 2: not even imported
+        raise RuntimeError(f"pytest failed on {mutant.name}: …{done.stdout[-2000:]}")
+    return done.returncode != 0
+
+
 def run(module, sample):
     """{name: "killed", "survived", "timeout", …} of a sample; RuntimeError if mutmut
     fails, which it does when a test fails without any mutant.
@@ -193,12 +215,8 @@ def run(module, sample):
     folder = FOLDER / module
     command = [Path(sys.executable).with_name("mutmut"), "run", "--max-children", "1",
                *(mutant.name for mutant in sample)]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-                             "MKL_NUM_THREADS"), "1")
-    environment = {name: value for name, value in os.environ.items()
-                   if name != "PYTHONPATH"}  # mutmut puts the mutated library first
     with open(folder / "log", "w", encoding="utf-8") as log:
-        done = subprocess.run(command, cwd=folder, env=environment | threads,
+        done = subprocess.run(command, cwd=folder, env=environment(),
                               stdout=log, stderr=subprocess.STDOUT)
     if done.returncode:
         text = (folder / "log").read_text(encoding="utf-8")
@@ -207,7 +225,12 @@ def run(module, sample):
 
     meta = folder / "mutants" / "byhand" / f"{module}.py.meta"
     codes = json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
-    return {mutant.name: status_by_exit_code[codes[mutant.name]] for mutant in sample}
+    results = {mutant.name: status_by_exit_code[codes[mutant.name]]
+               for mutant in sample}
+    for mutant in sample:
+        if results[mutant.name] not in NOTICED and noticed_alone(mutant):
+            results[mutant.name] = "killed"
+    return results
 
 
 # --- what came out ---

@@ -763,3 +763,176 @@ def test_a_gpu_is_never_asked_what_pytorch_refuses(monkeypatch):
     checks.check_loss(BCELoss(), torch.nn.BCELoss(), rng.uniform(0.05, 0.95, (4, 3)),
                       rng.uniform(size=(4, 3)))  # times 10⁴ it is no probability
     assert "cuda" in asked
+
+
+# --- what a check says, and of what ---
+
+def test_a_failure_names_three_and_counts_the_others():
+    rows = [checks.compare(name, np.zeros(2), np.ones(2), np.float64, 1e-6)
+            for name in "abcde"]
+    with pytest.raises(checks.CheckFailed) as failure:
+        checks.Report("ours", "theirs", "cpu", rows).show()
+    assert re.findall(r"\b(\w) in float64 differs", str(failure.value)) == list("abc")
+    assert str(failure.value).endswith("and more: 2 others disagree")
+    with pytest.raises(checks.CheckFailed) as failure:
+        checks.Report("ours", "theirs", "cpu", rows[:3]).show()
+    assert "others" not in str(failure.value)
+
+
+def test_the_worst_entry_is_the_one_that_is_nan():
+    for one, other in (("nan", "2.0"), ("2.0", "nan")):
+        row = checks.compare("x", np.array([1.0, float(one), 3.0]),
+                             np.array([1.0, float(other), 9.0]), np.float64, 1e-6,
+                             nan=True)
+        assert row["detail"].startswith(f"ours {one}, theirs {other} at (1,)")
+    row = checks.compare("x", np.array([np.nan, 3.0]), np.array([np.nan, 9.0]),
+                         np.float64, 1e-6, nan=True)
+    assert row["detail"].startswith("ours 3.0, theirs 9.0 at (1,)")
+
+
+def test_an_imaginary_part_is_an_error():
+    assert checks.relative_error(np.array([1 + 1j]), np.array([1.0])) == 1
+    assert checks.relative_error(np.array([1.0]), np.array([0 + 1j])) == 2**0.5
+
+
+def test_what_a_report_shows():
+    report = checks.check_random(DropChannels(0.4), torch.nn.Dropout(0.4), X + 10)
+    page = report._repr_html_()
+    assert page.startswith('<details class="byhand-check"><summary')
+    assert "within 5 standard errors" in page
+    assert [(row["asked"], row["limit"]) for row in report.rows] == [(5, 5)] * 4
+
+
+def test_the_device_is_the_gpu_where_there_is_one(monkeypatch):
+    for there, device in ((False, "cpu"), (True, "cuda")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+        assert checks.resolve_device() == checks.resolve_device("auto") == device
+        assert checks.resolve_device("cpu") == "cpu"
+
+
+def test_the_device_of_a_check_is_not_pytorchs_default():
+    with torch.device("meta"):  # there tensors have no values
+        checks.check_layer(Plain(), scaled, X, device="cpu")
+        checks.check_loss(BCELoss(), torch.nn.BCELoss(), X * 0 + 0.5, X * 0 + 0.25,
+                          device="cpu")
+
+
+# --- shapes, batches and dresses ---
+
+@pytest.mark.parametrize(["off", "agrees"], [(0.09, True), (0.15, False)])
+def test_another_batch_is_measured_by_the_first(off, agrees):
+    """Its entries are smaller: an error of a tenth is one of the first run's entries.
+    """
+    class Shifted(ReLU):
+        def forward(self, x):
+            return x + off * (len(x) != 2)
+
+        def backward(self, dy):
+            return dy
+
+    def check():
+        return checks.check_layer(Shifted(), lambda x: 1 * x, np.array([[1.0], [-1.0]]),
+                                  device="cpu", rtol=0.1, scales=())
+
+    if agrees:
+        assert "another batch" in {row["run"] for row in check().rows}
+    else:
+        with pytest.raises(checks.CheckFailed, match="output .*another batch. differs"):
+            check()
+
+
+def test_only_what_has_the_length_of_the_batch_changes_it():
+    class Product(ReLU):
+        def forward(self, x, scale):
+            self.given = x, scale
+            return x * scale
+
+        def backward(self, dy):
+            x, scale = self.given
+            return dy * scale, (dy * x).sum(axis=0)
+
+    report = checks.check_layer(Product(), lambda x, scale: x * scale, X, X[0],
+                                device="cpu")
+    shapes = {(row["quantity"], *row["shape"]) for row in report.rows
+              if row["run"] == "another batch"}
+    assert shapes == {("output", 6, 3), ("input0.grad", 6, 3), ("input1.grad", 3)}
+
+
+def test_another_batch_stays_in_the_domain():
+    rng = np.random.default_rng(15)
+    report = checks.check_loss(BCELoss(), torch.nn.BCELoss(),
+                               rng.uniform(0.8, 0.95, (4, 3)), rng.uniform(size=(4, 3)),
+                               device="cpu")
+    assert "another batch" in {row["run"] for row in report.rows}
+
+
+def test_arrays_without_entries_are_no_agreement():
+    with pytest.raises(checks.CheckFailed, match="weight.grad in float64 compares no"):
+        checks.check_layer(Plain(weight=()), scaled, X[:, :0], device="cpu")
+
+    class One(ReLU):
+        def backward(self, dy):
+            return np.zeros((1, 3), dy.dtype)
+
+    with pytest.raises(checks.CheckFailed, match="input.grad .* has the wrong shape: "
+                       r"expected \(0, 3\), got \(1, 3\)"):
+        checks.check_layer(One(), torch.relu, X[:0], device="cpu", numerical=False)
+
+
+def test_gradients_of_nothing_do_not_fit():
+    class Extra:
+        params, buffers = {}, {}
+
+        def forward(self, x):
+            return 2 * x
+
+        def backward(self, dy):
+            self.grads["weight"] = dy.sum(axis=0)
+            return 2 * dy
+
+    extra = Extra()
+    extra.grads = {}
+    with pytest.raises(checks.CheckFailed, match="do not fit the parameters"):
+        checks.check_layer(extra, lambda x: 2 * x, X, device="cpu")
+
+
+def test_a_pair_of_functions_with_arrays():
+    def forward(x, weight, bias):
+        return x @ weight + bias, (x, weight)
+
+    def backward(dy, cache):
+        x, weight = cache
+        return dy @ weight.T, x.T @ dy, dy.sum(axis=0)
+
+    start = {"weight.T": np.arange(6.0).reshape(3, 2), "bias": np.ones(2)}
+    pair = checks.pair(forward, backward, start)
+    assert np.array_equal(pair.params["weight"], start["weight.T"].T)
+    checks.check_layer(pair, torch.nn.Linear(3, 2), X, device="cpu")
+    assert np.array_equal(start["weight.T"], np.arange(6.0).reshape(3, 2))
+
+    def transposed(dy, cache):
+        dx, dw, db = backward(dy, cache)
+        return dx, dw[::-1], db
+
+    with pytest.raises(checks.CheckFailed, match="weight.grad in float64 differs"):
+        checks.check_layer(checks.pair(forward, transposed, start),
+                           torch.nn.Linear(3, 2), X, device="cpu")
+
+
+def test_a_view_of_attributes():
+    class Student:
+        W, b = np.ones((3, 2)), np.zeros(2)
+
+        def run(self, x):
+            self.x = x
+            return x @ self.W + self.b
+
+        def back(self, dy):
+            self.dW, self.db = self.x.T @ dy, dy.sum(axis=0)
+            return dy @ self.W.T
+
+    student = Student()
+    view = checks.view(student, {"weight": "W.T", "bias": "b"},
+                       {"weight": "dW.T", "bias": "db"}, forward="run", backward="back")
+    checks.check_layer(view, torch.nn.Linear(3, 2), X, device="cpu")
+    assert vars(student) == {}

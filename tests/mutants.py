@@ -40,10 +40,11 @@ FOLDER = ROOT / "_build" / "mutants"  # one folder a module, with mutmut's log
 EQUIVALENT, RECORD = (ROOT / "tests" / name for name in ("mutation.yml",
                                                          "mutation.json"))
 SIZE, LEAST = 60, 0.95
-# {function: the position of an argument that only tells the message of an error}
+# {function: the positions of arguments that only tell the message of an error}
 TEXTS = dict.fromkeys(("check_array", "for_each_group", "_check_names",
-                       "_check_probability", "_check_saved", "_each", "_factor",
-                       "_fitted", "_integers", "_number", "_pair"), 0) | {"_finite": 2}
+                       "_check_saved", "_each", "_factor",
+                       "_fitted", "_integers", "_number", "_pair"), (0,)) | {
+                           "_check_probability": (0, 2), "_finite": (0, 2)}
 # tests that cannot pass while mutmut stands between a function and who calls it
 UNDER_MUTMUT = {
     "test_the_gradient_of_the_input_may_be_left_out": "asks a function for defaults"}
@@ -90,10 +91,10 @@ class _WithoutTexts(ast.NodeTransformer):
     def visit_Call(self, node):
         self.generic_visit(node)
         called = getattr(node.func, "attr", getattr(node.func, "id", None))
-        position = TEXTS.get(called, len(node.args))
-        if position < len(node.args) and isinstance(
-            node.args[position], (ast.Constant, ast.JoinedStr)):
-            node.args[position] = ast.Constant("")
+        for position, argument in enumerate(node.args):
+            if position in TEXTS.get(called, ()) and isinstance(
+                    argument, (ast.Constant, ast.JoinedStr)):
+                node.args[position] = ast.Constant("")
         return node
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from byhand import checks
-from byhand.backprop import Linear, ReLU, Sequential, Sigmoid
+from byhand.backprop import Layer, Linear, ReLU, Sequential, Sigmoid
 from byhand.losses import BCELoss
 from byhand.normalization import BatchNorm1d
 
@@ -936,3 +936,321 @@ def test_a_view_of_attributes():
                        {"weight": "dW.T", "bias": "db"}, forward="run", backward="back")
     checks.check_layer(view, torch.nn.Linear(3, 2), X, device="cpu")
     assert vars(student) == {}
+
+
+def test_a_row_says_what_was_compared():
+    theirs = np.array([1.0, -2.5])
+    row = checks.compare("x", np.array([1.0, -2.0]), theirs, np.float64, 0.3, run="r",
+                         method="numerical")
+    assert row == {"quantity": "x", "run": "r", "method": "numerical", "shape": [2],
+                   "dtype": "float64", "asked": 0.3, "limit": 0.3, "error": 0.2,
+                   "agrees": True, "fault": "", "detail": ""}
+    bad = {"error": np.inf, "agrees": False}
+    for ours, fault, detail in (
+            (theirs[:1], "has the wrong shape", "expected (2,), got (1,)"),
+            (theirs.astype(np.float32), "has the wrong dtype",
+             "expected float64, got float32"),
+            (theirs.tolist(), "has the wrong dtype", "expected float64, got list")):
+        assert checks.compare("x", ours, theirs, np.float64, 0.3, run="r",
+                              method="numerical") == row | bad | {
+            "fault": fault, "detail": detail}
+    nans = np.array([np.nan, 1.0])
+    found = checks.compare("x", nans, nans, np.float64, 0.3)
+    assert found["detail"] == "1 of 2 entries of theirs are NaN"
+    assert checks.compare("x", nans, nans, np.float64, 0.3, nan=True)["agrees"]
+    row = checks.compare("x", 3, np.array(3), np.int64, 0.3)
+    assert row["agrees"] and row["asked"] == row["limit"] == 0
+
+
+def test_what_a_scale_and_a_floor_forgive():
+    ours, theirs = np.array([1.5e-3, 0.0]), np.array([1e-3, 0.0])
+    for settings, limit, error in (({}, 0.1, 0.5), ({"scale": 1.0}, 100, 0.5),
+                                   ({"floor": 1e-2}, 0.1, 0.05),
+                                   ({"scale": 1e-4, "floor": 1e-4}, 0.1, 0.5)):
+        row = checks.compare("x", ours, theirs, np.float64, 0.1, **settings)
+        assert (row["limit"], row["error"]) == pytest.approx((limit, error))
+        assert row["asked"] == 0.1 and row["agrees"] == (error <= limit)
+
+
+class Watched(Plain):
+    """It keeps the gradients that it is given."""
+    seen = []
+
+    def backward(self, dy):
+        self.seen.append(dy.copy())
+        return super().backward(dy)
+
+
+def test_the_runs_and_what_they_are_given():
+    runs, weight = [], np.array([1.0, -2.0, 0.5])
+
+    def theirs(x, weight):
+        runs.append((x.detach().numpy().copy(), weight.detach().numpy().copy()))
+        return x * weight
+
+    Watched.seen.clear()
+    checks.check_layer(Watched(weight=weight), theirs, X, device="cpu",
+                       dtypes=(np.float64,))
+    given, *scaled_runs, batch = [x for x, _ in runs]
+    assert np.array_equal(given, X) and np.array_equal(runs[0][1], weight)
+    for x, factor in zip(scaled_runs, (1, 1e-8, 1e-4, 1e4), strict=True):
+        np.testing.assert_allclose(x, factor * X, rtol=1e-15)
+    added = runs[1][1] - weight
+    assert np.all((0.2 <= added) & (added <= 1.8)) and np.ptp(added) > 0
+    assert all(np.array_equal(w, runs[1][1]) for _, w in runs[2:])
+    assert batch.shape == (6, 3)
+    assert np.all((X.min(axis=0) < batch) & (batch < X.max(axis=0)))
+    first, again = Watched.seen[0::2], Watched.seen[1::2]  # backward runs twice
+    assert all(np.array_equal(2 * dy, twice) for dy, twice in zip(first, again))
+    assert not np.array_equal(first[0], first[1])
+    assert len(first) == len(runs) == 6
+    runs.clear()
+    checks.check_layer(Plain(), theirs, X, device="cpu", dtypes=(np.float64,),
+                       stir=False, batch=False, scales=())
+    assert [x.shape for x, _ in runs] == [X.shape] * 2
+    assert all(np.array_equal(w, np.ones(3)) for _, w in runs)
+
+
+def test_a_count_and_zeros_are_stirred():
+    class Counting(Layer):
+        def __init__(self):
+            super().__init__()
+            self.buffers["count"], self.buffers["mean"] = np.array(5), np.zeros(3)
+
+        def forward(self, x):
+            self.dtype = x.dtype
+            return x + self.buffers["mean"]
+
+        def backward(self, dy):
+            return dy
+
+    seen = []
+
+    def theirs(x, count, mean):
+        seen.append((int(count), mean.numpy().copy()))
+        return x + mean
+
+    checks.check_layer(Counting(), theirs, X, device="cpu", scales=(), batch=False)
+    assert [count for count, _ in seen] == [5, 8, 8] * 2
+    assert np.all((0.1 <= seen[1][1]) & (seen[1][1] <= 0.9))
+
+
+@pytest.mark.parametrize(["backward", "match"], [
+    (lambda dy, x, w: (dy * w * w, dy * x),
+     "input.grad .*the factor weight comes twice"),
+    (lambda dy, x, w: (dy, dy * x), "input.grad .*the factor weight is missing"),
+    (lambda dy, x, w: (dy * w, 15 * dy * x),
+     "weight.grad .*it is 15 times, the entries of the output, too large"),
+    (lambda dy, x, w: (dy * w / 15, dy * x),
+     "input.grad .*it is 15 times, the entries of the output, too small"),
+])
+def test_hints_of_factors(backward, match):
+    product = checks.pair(np.multiply, backward, {"weight": 2 + X}, cache=False)
+    with pytest.raises(checks.CheckFailed, match=match):
+        checks.check_layer(product, scaled, X, device="cpu", batch=False)
+
+
+def test_a_hint_that_gradients_are_exchanged():
+    product = checks.pair(np.multiply, lambda dy, x, w: (dy * x, dy * w), cache=False)
+    with pytest.raises(checks.CheckFailed, match="input0.grad .*it is the gradient "
+                       "that input1.grad should be"):
+        checks.check_layer(product, torch.mul, X, 2 + X, device="cpu", numerical=False)
+
+
+def test_both_sides_have_names():
+    class Own(torch.nn.Module):
+        def forward(self, x):
+            return torch.relu(x)
+
+    for theirs, name in ((torch.relu, "relu"), (torch.nn.ReLU(), "torch.nn.ReLU"),
+                         (Own(), "Own"), (None, "finite differences"),
+                         (lambda x: torch.relu(x), "a torch expression")):
+        report = checks.check_layer(ReLU(), theirs, X, device="cpu", scales=())
+        assert (report.ours, report.theirs, report.name) == ("ReLU", name, "ReLU")
+        assert report.device == "cpu"
+    report = checks.check_gradient(lambda x: x**2, lambda x: 2 * x, X, name="square")
+    assert (report.ours, report.name) == ("a function", "square")
+    assert {(row["dtype"], row["method"]) for row in report.rows} == {
+        ("float64", "numerical")}
+    assert repr(report) == ("Checked: a function against finite differences, 1 "
+                            "configuration in float64, also by finite differences")
+
+
+def test_the_table_of_a_report():
+    one = checks.compare("y", np.ones(2), np.ones(2), np.float64, 1e-12)
+    rows = [one, one | {"quantity": "dx", "run": "another batch", "limit": 3e-7},
+            one | {"quantity": "dx", "method": "numerical", "asked": 1e-6,
+                   "limit": 1e-6}]
+    group = checks.Group("a & b", [checks.Report("f", "g", "cpu", rows, "<c>"),
+                                   checks.Report("f", "g", "cpu", [one])])
+    page = group._repr_html_()
+    assert "data-group=\"a &amp; b\"" in page and "<code>a &amp; b</code>" in page
+    assert re.findall('<th scope="col">(.*?)</th>', page) == [
+        "configuration", "compared", "inputs", "float64", "finite differences"]
+    assert re.findall('<th scope="row">(.*?)</th>', page) == ["&lt;c&gt;", "f"]
+    assert re.findall("<td>(.*?)</td>", page) == [
+        "y, dx", "as given, another batch", "within 1e-12, small ones 1e-06",
+        "within 1e-06", "y", "as given", "within 1e-12", ""]
+
+
+def test_what_was_caught_is_shown(capsys):
+    with checks.group("one"):
+        checks.check_layer(ReLU(), torch.relu, X, device="cpu", scales=())
+        checks.catches(checks.check_layer, Plain("bad for small"), scaled, X,
+                       device="cpu", match="input.grad")
+    text = capsys.readouterr().out
+    assert text.startswith("Caught: Plain\ninput.grad in float64 (times 1e-08) differs")
+    assert "Checked: one, 1 configuration in float64 and float32" in text
+    page = checks.Caught("<f>", "a < b")._repr_html_()
+    assert "<code>&lt;f&gt;</code>" in page and "<p>a &lt; b</p>" in page
+
+
+def test_what_is_recorded(tmp_path, monkeypatch):
+    checks.write_record(kind="nowhere")
+    file = tmp_path / "lines.jsonl"
+    monkeypatch.setenv("BYHAND_RECORD", str(file))
+    checks.write_record(kind="x", error=np.inf, text="é")
+    checks.write_record(kind="y", error=0.5)
+    run, *lines = file.read_text(encoding="utf-8").splitlines()
+    assert json.loads(run).keys() == {"kind", "python", "numpy", "torch", "machine",
+                                      "gpu"}
+    assert json.loads(run)["torch"] == str(torch.__version__)
+    assert lines == ['{"kind": "x", "error": null, "text": "é"}',
+                     '{"kind": "y", "error": 0.5}']
+    monkeypatch.setenv("BYHAND_RECORD", "lines.jsonl")
+    with pytest.raises(ValueError, match="absolute file name, got 'lines.jsonl'"):
+        checks.write_record(kind="x")
+
+
+def test_a_right_random_layer_is_off_by_about_one_standard_error():
+    x = np.random.default_rng(16).uniform(1, 2, (3, 10))
+    errors = np.array([[row["error"] for row in checks.check_random(
+        DropChannels(0.3), torch.nn.Dropout(0.3), x, draws=60, seed=seed).rows]
+        for seed in range(20)])
+    assert errors.shape == (20, 4) and np.all(errors < 5)
+    means = errors[:, :2].mean(axis=0)  # the factors are all the same, off by nothing
+    assert np.all((0.2 < means) & (means < 2.5))
+    report = checks.check_random(DropChannels(0.3), torch.nn.Dropout(0.3), x, draws=60,
+                                 name="mine")
+    assert report.name == "mine" and {row["run"] for row in report.rows} == {"60 draws"}
+    assert [row["quantity"] for row in report.rows] == [
+        "share kept", "its spread", "mean factor", "mean square of the factor"]
+
+
+def test_one_function_for_each_parameter():
+    def make():
+        velocity = 0.0
+
+        def step(w, g):
+            nonlocal velocity
+            velocity = 0.9 * velocity + g
+            return w - 0.1 * velocity
+
+        return step
+
+    def in_place():
+        def step(w, g):
+            w -= 0.1 * g
+
+        return step
+
+    def sgd(momentum):
+        return lambda params: torch.optim.SGD(params, lr=0.1, momentum=momentum)
+
+    report = checks.check_optimizer(checks.stepwise(make), sgd(0.9), device="cpu")
+    assert (report.ours, report.theirs, report.name) == ("make", "SGD", "make")
+    assert [(row["quantity"], row["shape"], row["dtype"], row["run"])
+            for row in report.rows] == [
+        (f"{name} after 100 steps", shape, dtype, "100 steps")
+        for dtype in ("float64", "float32")
+        for name, shape in (("weight", [4, 3]), ("bias", [3]))]
+    checks.check_optimizer(checks.stepwise(in_place), sgd(0), steps=5, device="cpu")
+    with pytest.raises(checks.CheckFailed, match="weight after 2 steps"):
+        checks.check_optimizer(checks.stepwise(make), sgd(0.8), steps=5, device="cpu")
+
+
+def test_the_rate_moves_after_half_of_the_steps():
+    rates, theirs = [], []
+
+    class Descent:
+        def __init__(self, params):
+            self.params, self.param_groups = params, [{"lr": 0.3}]
+
+        def step(self, grads):
+            rates.append(self.param_groups[0]["lr"])
+            for name, value in self.params.items():
+                value -= np.asarray(rates[-1], value.dtype) * grads[name]
+
+    class Theirs(torch.optim.SGD):
+        def step(self):
+            theirs.append(self.param_groups[0]["lr"])
+            super().step()
+
+    report = checks.check_optimizer(Descent, lambda p: Theirs(p, lr=0.3), steps=6,
+                                    device="cpu", dtypes=(np.float64,))
+    assert rates == theirs == pytest.approx([0.3] * 3 + [0.1] * 3)
+    assert {row["run"] for row in report.rows} == {"6 steps, learning rate moved"}
+    assert report.ours == "Descent"
+
+
+def test_a_view_into_lists_with_a_mask():
+    class Drop:
+        def __init__(self):
+            self.parts, self.slopes = [np.ones(3), {"b": np.zeros(3)}], {}
+            self.rng = np.random.default_rng(17)
+
+        def forward(self, x):
+            self.mask = self.rng.random(x.shape) < 0.5
+            self.x = x
+            return x * self.mask * self.parts[0] + self.parts[1]["b"]
+
+        def backward(self, dy):
+            self.slopes = {"w": (dy * self.x * self.mask).sum(axis=0),
+                           "b": dy.sum(axis=0)}
+            return dy * self.mask * self.parts[0]
+
+    view = checks.view(Drop(), {"weight": "parts.0"}, {"weight": "slopes.w"},
+                       {"bias": "parts.1.b"})
+    checks.check_layer(view, lambda x, weight, bias, mask: x * mask * weight + bias, X,
+                       device="cpu")
+
+
+def test_what_a_finite_difference_can_see():
+    for off, dtype, seen in ((1e-5, np.float64, True), (1e-8, np.float64, False),
+                             (0.1, np.float32, True), (1e-3, np.float32, False)):
+        def check():
+            return checks.check_gradient(
+                lambda x: x * x, lambda x: (2 * (1 + off) * x).astype(x.dtype), 2 + X,
+                dtypes=(dtype,), scales=())
+
+        if seen:
+            with pytest.raises(checks.CheckFailed, match="input.grad numerical in flo"):
+                check()
+        else:
+            limits = {row["asked"] for row in check().rows}
+            assert limits == {1e-6 if dtype == np.float64 else 1e-2}
+
+
+@pytest.mark.parametrize(["text", "compute"], [
+    ("overflow", lambda x: np.exp(800 + x)), ("divide by zero", lambda x: 1 / (0 * x)),
+    ("invalid value", lambda x: np.log(-1 - x**2))])
+def test_each_complaint_of_numpy_is_a_fault(text, compute):
+    class Noisy(ReLU):
+        def forward(self, x):
+            compute(x)
+            return super().forward(x)
+
+    with pytest.raises(checks.CheckFailed, match=f"Noisy is not stable .*{text}"):
+        checks.check_layer(Noisy(), torch.relu, X, device="cpu")
+
+
+def test_a_cache_that_backward_spoils():
+    class Spoilt(Plain):
+        def backward(self, dy):
+            dx = super().backward(dy)
+            self.x = 0.5 * self.x
+            return dx
+
+    with pytest.raises(checks.CheckFailed, match="spoils weight.grad when backward is "
+                       "called again in float64: what it kept has changed"):
+        checks.check_layer(Spoilt(), scaled, X, device="cpu")

@@ -521,6 +521,7 @@ def test_each_mistake_has_its_own_hint(mistake, hint):
                            else tanh_of_linear, X, device="cpu", numerical=False)
     text = str(failure.value)
     assert [other for other in HINTS.values() if other in text] == [hint], text
+    assert mistake == "adds" or f"({hint}" in text
 
 
 def test_right_code_gets_no_hint():
@@ -790,6 +791,11 @@ def test_the_worst_entry_is_the_one_that_is_nan():
     assert row["detail"].startswith("ours 3.0, theirs 9.0 at (1,)")
 
 
+def test_nothing_is_equal_to_nothing():
+    for dtype in (int, float, complex):
+        assert checks.relative_error(np.array([], dtype), np.array([], dtype)) == 0
+
+
 def test_an_imaginary_part_is_an_error():
     assert checks.relative_error(np.array([1 + 1j]), np.array([1.0])) == 1
     assert checks.relative_error(np.array([1.0]), np.array([0 + 1j])) == 2**0.5
@@ -811,10 +817,18 @@ def test_the_device_is_the_gpu_where_there_is_one(monkeypatch):
 
 
 def test_the_device_of_a_check_is_not_pytorchs_default():
+    class Masked(ReLU):
+        def forward(self, x):
+            self.mask = x > 0
+            return super().forward(x)
+
     with torch.device("meta"):  # there tensors have no values
         checks.check_layer(Plain(), scaled, X, device="cpu")
+        checks.check_layer(Masked(), lambda x, mask: x * mask, X, device="cpu")
         checks.check_loss(BCELoss(), torch.nn.BCELoss(), X * 0 + 0.5, X * 0 + 0.25,
                           device="cpu")
+        with pytest.raises(checks.CheckFailed, match=re.escape(HINTS["no upstream"])):
+            checks.check_layer(Mistaken("no upstream"), tanh_of_linear, X, device="cpu")
 
 
 # --- shapes, batches and dresses ---
@@ -856,6 +870,26 @@ def test_only_what_has_the_length_of_the_batch_changes_it():
     shapes = {(row["quantity"], *row["shape"]) for row in report.rows
               if row["run"] == "another batch"}
     assert shapes == {("output", 6, 3), ("input0.grad", 6, 3), ("input1.grad", 3)}
+
+
+def test_numbers_without_a_batch():
+    seen = []
+
+    class Affine(ReLU):
+        def forward(self, x, shift, times):
+            self.times = times
+            return x * times + shift
+
+        def backward(self, dy):
+            return dy * self.times, np.asarray(dy.sum(), dy.dtype), None
+
+    def theirs(x, shift, times):
+        seen.append((shift.item(), times.item()))
+        return x * times + shift
+
+    checks.check_layer(Affine(), theirs, X, np.array(0.5), np.array(3), device="cpu",
+                       dtypes=(np.float64,), scales=(1e4,))
+    assert seen == [(0.5, 3), (5000.0, 3), (0.375, 3)]
 
 
 def test_another_batch_stays_in_the_domain():
@@ -1069,6 +1103,7 @@ def test_both_sides_have_names():
         assert (report.ours, report.theirs, report.name) == ("ReLU", name, "ReLU")
         assert report.device == "cpu"
     report = checks.check_gradient(lambda x: x**2, lambda x: 2 * x, X, name="square")
+    assert {row["run"] for row in report.rows} == {"", "another batch"}  # not scaled
     assert (report.ours, report.name) == ("a function", "square")
     assert {(row["dtype"], row["method"]) for row in report.rows} == {
         ("float64", "numerical")}
@@ -1103,6 +1138,9 @@ def test_what_was_caught_is_shown(capsys):
     assert "Checked: one, 1 configuration in float64 and float32" in text
     page = checks.Caught("<f>", "a < b")._repr_html_()
     assert "<code>&lt;f&gt;</code>" in page and "<p>a &lt; b</p>" in page
+    checks.catches(lambda f: checks.check_gradient(f, lambda w: w, X), lambda w: w * w,
+                   match="input.grad")
+    assert capsys.readouterr().out.startswith("Caught: a function\n")
 
 
 def test_what_is_recorded(tmp_path, monkeypatch):
@@ -1117,6 +1155,10 @@ def test_what_is_recorded(tmp_path, monkeypatch):
     assert json.loads(run)["torch"] == str(torch.__version__)
     assert lines == ['{"kind": "x", "error": null, "text": "é"}',
                      '{"kind": "y", "error": 0.5}']
+    checks.check_layer(ReLU(), torch.relu, X, device="cpu", scales=())
+    single = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
+    assert (single["kind"], single["group"]) == ("single", "")
+    assert "about" not in single
     monkeypatch.setenv("BYHAND_RECORD", "lines.jsonl")
     with pytest.raises(ValueError, match="absolute file name, got 'lines.jsonl'"):
         checks.write_record(kind="x")
@@ -1132,6 +1174,9 @@ def test_a_right_random_layer_is_off_by_about_one_standard_error():
     assert np.all((0.2 < means) & (means < 2.5))
     report = checks.check_random(DropChannels(0.3), torch.nn.Dropout(0.3), x, draws=60,
                                  name="mine")
+    with pytest.raises(checks.CheckFailed, match="share kept draws in float64 .60 draws"
+                       r". differs: ours 0\.\d+, theirs 0\.\d+"):
+        checks.check_random(DropChannels(0.1), torch.nn.Dropout(0.3), x, draws=60)
     assert report.name == "mine" and {row["run"] for row in report.rows} == {"60 draws"}
     assert [row["quantity"] for row in report.rows] == [
         "share kept", "its spread", "mean factor", "mean square of the factor"]
@@ -1211,8 +1256,54 @@ def test_a_view_into_lists_with_a_mask():
 
     view = checks.view(Drop(), {"weight": "parts.0"}, {"weight": "slopes.w"},
                        {"bias": "parts.1.b"})
-    checks.check_layer(view, lambda x, weight, bias, mask: x * mask * weight + bias, X,
-                       device="cpu")
+    report = checks.check_layer(
+        view, lambda x, weight, bias, mask: x * mask * weight + bias, X, device="cpu")
+    assert report.ours == "Drop"
+
+
+def test_the_step_of_a_finite_difference():
+    """A wide one sees the third derivative: 3 x^2 + h^2 for x^3."""
+    checks.check_gradient(lambda x: x**3, lambda x: 3 * x**2 + 0.01, X, step=0.1,
+                          batch=False)
+    with pytest.raises(checks.CheckFailed, match="input.grad"):
+        checks.check_gradient(lambda x: x**3, lambda x: 3 * x**2, X, step=0.1)
+
+
+def test_a_layer_may_keep_the_arrays_that_it_loads():
+    class Moving:
+        def __init__(self):
+            self.params, self.grads, self.buffers = {}, {}, {"mean": np.zeros(3)}
+
+        def load_state(self, state):
+            self.buffers = state
+
+        def forward(self, x):
+            y = x + self.buffers["mean"]
+            self.buffers["mean"] += x.mean(axis=0)
+            return y
+
+        def backward(self, dy):
+            return dy
+
+    def theirs(x, mean):
+        y = x + mean
+        mean += x.detach().mean(dim=0)
+        return y
+
+    checks.check_layer(Moving(), theirs, X, device="cpu", numerical=False)
+
+
+def test_a_layer_may_return_its_own_parameter():
+    class Constant(Plain):
+        def forward(self, x):
+            self.x = x
+            return self.params["weight"]
+
+        def backward(self, dy):
+            self.grads["weight"] = dy.copy()
+            return 0 * self.x
+
+    checks.check_layer(Constant(), lambda x, weight: 1 * weight, X, device="cpu")
 
 
 def test_what_a_finite_difference_can_see():

@@ -1182,6 +1182,56 @@ def test_a_right_random_layer_is_off_by_about_one_standard_error():
         "share kept", "its spread", "mean factor", "mean square of the factor"]
 
 
+def test_a_random_layer_without_chance():
+    class Twice:
+        def forward(self, x):
+            return 2 * x
+
+    x = 1 + X**2
+    checks.check_random(DropChannels(0.0), torch.nn.Dropout(0.0), x, draws=3)
+    with pytest.raises(checks.CheckFailed, match="mean factor draws"):
+        checks.check_random(Twice(), torch.nn.Dropout(0.0), x, draws=3)
+
+
+def test_a_module_may_ask_for_the_mask():
+    class Masked(ReLU):
+        def forward(self, x):
+            self.mask = x > 0
+            return super().forward(x)
+
+    class Theirs(torch.nn.Module):
+        def forward(self, x, mask):
+            return x * mask
+
+    checks.check_layer(Masked(), Theirs(), X, device="cpu")
+    with pytest.raises(ValueError, match="none after its forward"):
+        checks.check_layer(ReLU(), Theirs(), X, device="cpu")
+
+
+def test_a_loss_is_given_a_float():
+    given = set()
+
+    class Half:
+        def forward(self, x, target):
+            self.x = x - target
+            return float(np.sum(self.x**2) / 2)
+
+        def backward(self, dy=1.0):
+            given.add(type(dy))
+            return dy * self.x
+
+    checks.check_loss(Half(), lambda x, target: ((x - target)**2).sum() / 2, X, X + 1,
+                      device="cpu")
+    assert given == {float}
+
+
+def test_a_buffer_may_be_empty_where_nobody_compares_it():
+    layer = Plain()
+    layer.buffers = {"history": np.zeros(0)}
+    report = checks.check_layer(layer, None, X)
+    assert "state stirred" in {row["run"] for row in report.rows}
+
+
 def test_one_function_for_each_parameter():
     def make():
         velocity = 0.0

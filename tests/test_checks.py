@@ -814,6 +814,11 @@ def test_the_device_is_the_gpu_where_there_is_one(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
         assert checks.resolve_device() == checks.resolve_device("auto") == device
         assert checks.resolve_device("cpu") == "cpu"
+        if there:
+            assert checks.resolve_device("cuda") == "cuda"
+        else:
+            with pytest.raises(ValueError, match="PyTorch finds no GPU"):
+                checks.resolve_device("cuda")
 
 
 def test_the_device_of_a_check_is_not_pytorchs_default():
@@ -1361,8 +1366,8 @@ def test_what_a_finite_difference_can_see():
                              (0.1, np.float32, True), (1e-3, np.float32, False)):
         def check():
             return checks.check_gradient(
-                lambda x: x * x, lambda x: (2 * (1 + off) * x).astype(x.dtype), 2 + X,
-                dtypes=(dtype,), scales=())
+                lambda x: np.sum(x * x), lambda x: (2 * (1 + off) * x).astype(x.dtype),
+                4 + X, dtypes=(dtype,), scales=())
 
         if seen:
             with pytest.raises(checks.CheckFailed, match="input.grad numerical in flo"):

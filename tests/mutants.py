@@ -7,7 +7,8 @@
 mutmut changes one thing in a function of byhand/: a + to a -, a < to a <=, an argument
 to None. The module's own tests, with its entries in tests/test_faults.py, must fail
 then. Comparing it with its notebook would notice every change and prove nothing, so
-tests/test_modules.py takes no part.
+tests/test_modules.py takes no part. A mutant that nothing noticed is tried once more in
+a process of its own (see `noticed_alone`).
 
 Not drawn is a mutant that changes the text of an error alone: an argument of what is
 raised, or a literal that a check puts into its message (see `TEXTS`). From the others a

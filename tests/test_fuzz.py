@@ -543,17 +543,6 @@ def fault(name, part, reason, *edits, **settings):
 
 
 FAULTS = [
-    fault("gradient_descent.LBFGS", "x: ", "tolerance_change reaches the line search, "
-          "whose own is 1e-9 in PyTorch", line_search_fn="strong_wolfe",
-          tolerance_change=1.0),
-    fault("gradient_descent.LBFGS", "contradicts itself", "max_iter = '1'",
-          (("settings", "max_iter"), "'1'"), max_iter=3),
-    fault("gradient_descent.flatten", "need at least one array", "no arrays",
-          (("arguments", "arrays"), "empty")),
-    fault("gradient_descent.unflatten", "has no attribute 'size'", "a list of shapes",
-          (("arguments", "like", "a"), "a list")),
-    fault("gradient_descent.descend", "Invalid learning rate", "lr may be -inf",
-          (("arguments", "lr"), "-inf")),
     fault("activations.PReLU", "contradicts itself", "num_parameters = '1'",
           (("settings", "num_parameters"), "'1'"), num_parameters=6),
     fault("activations.Maxout", "contradicts itself", "pieces = '1'",

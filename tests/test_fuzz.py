@@ -543,10 +543,6 @@ def fault(name, part, reason, *edits, **settings):
 
 
 FAULTS = [
-    fault("activations.PReLU", "contradicts itself", "num_parameters = '1'",
-          (("settings", "num_parameters"), "'1'"), num_parameters=6),
-    fault("activations.Maxout", "contradicts itself", "pieces = '1'",
-          (("settings", "pieces"), "'1'"), pieces=3),
     *(fault(f"initialization.{name}", "to integer", "a length of NaN or infinity",
             (("arguments", "shape", 1), "inf")) for name in (
                 "fans", "xavier_normal", "xavier_uniform", "kaiming_normal",

@@ -543,10 +543,6 @@ def fault(name, part, reason, *edits, **settings):
 
 
 FAULTS = [
-    *(fault(f"initialization.{name}", "to integer", "a length of NaN or infinity",
-            (("arguments", "shape", 1), "inf")) for name in (
-                "fans", "xavier_normal", "xavier_uniform", "kaiming_normal",
-                "kaiming_uniform", "orthogonal", "lecun_normal", "lecun_uniform")),
     fault("transfer_learning.parts", "truth value", "a list in place of a dict",
           (("arguments", "params"), "a list")),
 ]

@@ -126,14 +126,18 @@ def lr_range_test(model, loss, x, y, *, lrs, batch_size, rng):
     lrs are the rates of the steps, in rising order; x (N, ...) and y (N, ...); batches
     are drawn by rng. The run ends, and the remaining losses are infinite, once a loss
     is not finite or more than 4 times the first; losses below 0 are not meant. The
-    model is not changed. Raises ValueError unless the rates are positive, finite and
-    rising, the loss is a mean, y has N entries and 1 <= batch_size <= N. Source: Smith,
-    2017 (rates that grow linearly, and the accuracy); by loss and mini-batch: fastai.
+    model is not changed. Raises TypeError unless x and y are arrays, ValueError unless
+    the rates are positive, finite and rising, the loss is a mean, y has N entries and
+    1 <= batch_size <= N. Source: Smith, 2017 (rates that grow linearly, and the
+    accuracy); by loss and mini-batch: fastai.
     """
     lrs = np.asarray(lrs, dtype=float)
     if lrs.ndim != 1 or len(lrs) == 0 or not np.all(np.isfinite(lrs)) or not np.all(
         np.diff(lrs, prepend=0.0) > 0):
         raise ValueError("lrs must be a list of positive, finite rates in rising order")
+    for name, value in (("x", x), ("y", y)):
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"{name} must be an array, got {type(value).__name__}")
     if np.ndim(x) == 0 or np.ndim(y) == 0 or len(x) != len(y):
         raise ValueError(
             "x and y must have equally many entries, got the shapes "

@@ -431,6 +431,10 @@ def test_what_is_lost_or_no_array_is_refused():
         with pytest.raises(ValueError, match="equally many entries"):
             lr_range_test(model, MSELoss(), *inputs, lrs=[0.1], batch_size=1,
                           rng=np.random.default_rng(0))
+    for inputs in ((x.tolist(), y), (x, y.tolist())):
+        with pytest.raises(TypeError, match="must be an array, got list"):
+            lr_range_test(model, MSELoss(), *inputs, lrs=[0.1], batch_size=1,
+                          rng=np.random.default_rng(0))
     for bad in ({"lr": math.inf}, {"lr": math.nan}, {"tolerance_grad": math.nan},
                 {"tolerance_change": -1}, {"max_iter": 1.5}, {"history_size": 1.5},
                 {"max_iter": 0}):

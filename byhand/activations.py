@@ -82,7 +82,7 @@ class PReLU(Layer):
         super().__init__()
         if not isinstance(num_parameters, Integral) or num_parameters < 1:
             raise ValueError("num_parameters must be an integer of at least 1, got "
-                             f"{num_parameters}")
+                             f"{num_parameters!r}")
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"dtype must be float32 or float64, got {dtype}")
         self.params["weight"] = np.full(num_parameters, init, dtype)
@@ -314,7 +314,8 @@ class Maxout(Layer):
     def __init__(self, pieces=2):
         super().__init__()
         if not isinstance(pieces, Integral) or pieces < 1:
-            raise ValueError(f"pieces must be an integer of at least 1, got {pieces}")
+            raise ValueError("pieces must be an integer of at least 1, got "
+                             f"{pieces!r}")
         self.pieces = pieces
 
     def forward(self, x):

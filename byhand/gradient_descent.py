@@ -21,11 +21,14 @@ def descend(gradient, x, lr, steps):
 
     gradient maps an array of x's shape to one of the same shape. The path may run to
     infinity where lr is too large. Raises TypeError unless x is a float array,
-    ValueError for a negative number of steps or a gradient of another shape.
+    ValueError for a negative number of steps, a negative or infinite lr, or a
+    gradient of another shape.
     """
     check_array("x", x)
     if steps < 0:
         raise ValueError(f"steps must be at least 0, got {steps}")
+    if not 0 <= lr < math.inf:
+        raise ValueError(f"lr must be finite and at least 0, got {lr}")
     path = np.empty((steps + 1, *x.shape), dtype=x.dtype)
     path[0] = x
     for k in range(steps):
@@ -38,16 +41,23 @@ def descend(gradient, x, lr, steps):
 
 # %% ../book/gradient_descent.ipynb #24a332d0
 def flatten(arrays):
-    """The entries of a dict of arrays, in the order of the dict, as one vector (n,)."""
+    """The entries of a dict of arrays, in the order of the dict, as one vector (n,).
+    Raises ValueError for an empty dict.
+    """
+    if not arrays:
+        raise ValueError("arrays must hold at least one array")
     return np.concatenate([np.ravel(value) for value in arrays.values()])
 
 
 def unflatten(vector, like):
     """A dict of views of vector (n,) with the names and shapes of the dict `like`.
-    Raises TypeError unless vector is an array, ValueError for another length.
+    Raises TypeError unless all are arrays, ValueError for another length.
     """
     if not isinstance(vector, np.ndarray):
         raise TypeError(f"vector must be an array, got {type(vector).__name__}")
+    for name, value in like.items():
+        if not isinstance(value, (np.ndarray, np.generic)):
+            raise TypeError(f"{name} must be an array, got {type(value).__name__}")
     total = sum(value.size for value in like.values())
     if vector.shape != (total,):
         raise ValueError(f"vector must have the shape ({total},), got {vector.shape}")
@@ -116,14 +126,18 @@ def lr_range_test(model, loss, x, y, *, lrs, batch_size, rng):
     lrs are the rates of the steps, in rising order; x (N, ...) and y (N, ...); batches
     are drawn by rng. The run ends, and the remaining losses are infinite, once a loss
     is not finite or more than 4 times the first; losses below 0 are not meant. The
-    model is not changed. Raises ValueError unless the rates are positive, finite and
-    rising, the loss is a mean, y has N entries and 1 <= batch_size <= N. Source: Smith,
-    2017 (rates that grow linearly, and the accuracy); by loss and mini-batch: fastai.
+    model is not changed. Raises TypeError unless x and y are arrays, ValueError unless
+    the rates are positive, finite and rising, the loss is a mean, y has N entries and
+    1 <= batch_size <= N. Source: Smith, 2017 (rates that grow linearly, and the
+    accuracy); by loss and mini-batch: fastai.
     """
     lrs = np.asarray(lrs, dtype=float)
     if lrs.ndim != 1 or len(lrs) == 0 or not np.all(np.isfinite(lrs)) or not np.all(
         np.diff(lrs, prepend=0.0) > 0):
         raise ValueError("lrs must be a list of positive, finite rates in rising order")
+    for name, value in (("x", x), ("y", y)):
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"{name} must be an array, got {type(value).__name__}")
     if np.ndim(x) == 0 or np.ndim(y) == 0 or len(x) != len(y):
         raise ValueError(
             "x and y must have equally many entries, got the shapes "
@@ -295,6 +309,9 @@ class _OneVector:
         for name, value in self.params.items():
             check_array(name, value,
                         dtype=getattr(next(iter(self.params.values())), "dtype", None))
+            if not value.flags.writeable:  # as NumPy's scalars are not
+                raise ValueError(f"{name} must be an array that can be changed in "
+                                 f"place, got a read-only {type(value).__name__}")
 
     def get(self):
         return flatten(self.params)
@@ -335,7 +352,7 @@ class _History:
         for name, value in (("max_iter", max_iter), ("history_size", history_size),
                             ("max_eval", 1 if max_eval is None else max_eval)):
             if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} must be an integer >= 1, got {value}")
+                raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
         if not (tolerance_grad >= 0 and tolerance_change >= 0):
             raise ValueError("the tolerances must be at least 0, got "
                              f"{tolerance_grad} and {tolerance_change}")
@@ -428,7 +445,8 @@ class _Iterations(_Resumable):
                 value, g = vector.evaluate(closure)
                 _finite(value, g, f"after a step of {t} along the direction")
             else:
-                smallest = self.tolerance_change / float(np.max(np.abs(d)))
+                # PyTorch's search keeps its own tolerance, whatever ours is
+                smallest = 1e-9 / float(np.max(np.abs(d)))
                 (t, value, _, g), _ = strong_wolfe(vector.along(closure, x, d), t, zero,
                                                    smallest=smallest, max_ls=left)
                 vector.set(x + t * d)

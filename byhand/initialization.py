@@ -23,7 +23,8 @@ def fans(shape):
     Raises ValueError for fewer than two axes, an empty one, or a length that is no
     integer.
     """
-    if len(shape) < 2 or min(shape) < 1 or any(n != int(n) for n in shape):
+    if len(shape) < 2 or min(shape) < 1 or not all(
+        math.isfinite(n) and n == int(n) for n in shape):
         raise ValueError("shape must have two or more axes, their lengths integers of "
                          f"at least 1, got {tuple(shape)}")
     field = math.prod(shape[2:])

@@ -21,8 +21,12 @@ def parts(params, *prefixes):
     by piece: "1" takes "1.weight", not "10.weight".
 
     The arrays are the same, not copies: an optimizer that is given them trains that
-    part of the model. Raises ValueError for no prefix, or one that no name begins with.
+    part of the model. Raises ValueError for no prefix, or one that no name begins
+    with, TypeError unless params is a dict.
     """
+    if not isinstance(params, dict):
+        raise TypeError(
+            f"params must be a dict of arrays, got {type(params).__name__}")
     if not prefixes:
         raise ValueError("give at least one prefix")
     for prefix in prefixes:

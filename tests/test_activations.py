@@ -170,6 +170,8 @@ def test_what_is_refused(layer):
         (lambda: Maxout(0), "pieces"),
         (lambda: Maxout(1.5), "pieces must be an integer of at least 1, got 1.5"),
         (lambda: PReLU(1.5), "num_parameters must be an integer"),
+        (lambda: Maxout("1"), "pieces must be an integer of at least 1, got '1'"),
+        (lambda: PReLU("1"), "integer of at least 1, got '1'"),
         (lambda: Maxout(2).forward(np.ones((4, 3, 2))),
          r"shape \(N, D\) with D a multiple of 2, got \(4, 3, 2\)"),
         (lambda: PReLU(3).forward(np.ones((2, 4))), r"shape \(N, 3, ...\)"),

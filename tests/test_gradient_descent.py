@@ -237,6 +237,10 @@ def test_bad_input_is_refused():
         (TypeError, lambda: descend(lambda x: x, np.zeros(2, dtype=int), 0.1, 3)),
         (ValueError, lambda: descend(lambda x: x, x, 0.1, -1)),
         (ValueError, lambda: descend(lambda x: x[:1], x, 0.1, 3)),
+        *((ValueError, lambda lr=lr: descend(lambda x: x, x, lr, 3))
+          for lr in (-0.1, math.inf, -math.inf, math.nan)),
+        (ValueError, lambda: flatten({})),
+        (TypeError, lambda: unflatten(x, {"x": [0.0, 0.0]})),
         (ValueError, lambda: numerical_hessian(lambda x: x[:1], x)),
         (TypeError, lambda: numerical_hessian(lambda x: x, [0.0, 1.0])),
         (ValueError, lambda: numerical_hessian(lambda x: x, np.zeros((2, 2)))),
@@ -427,6 +431,10 @@ def test_what_is_lost_or_no_array_is_refused():
         with pytest.raises(ValueError, match="equally many entries"):
             lr_range_test(model, MSELoss(), *inputs, lrs=[0.1], batch_size=1,
                           rng=np.random.default_rng(0))
+    for inputs in ((x.tolist(), y), (x, y.tolist())):
+        with pytest.raises(TypeError, match="must be an array, got list"):
+            lr_range_test(model, MSELoss(), *inputs, lrs=[0.1], batch_size=1,
+                          rng=np.random.default_rng(0))
     for bad in ({"lr": math.inf}, {"lr": math.nan}, {"tolerance_grad": math.nan},
                 {"tolerance_change": -1}, {"max_iter": 1.5}, {"history_size": 1.5},
                 {"max_iter": 0}):
@@ -576,6 +584,8 @@ def test_lbfgs_names_what_it_refuses():
         for bad in (0, 1.5):
             with pytest.raises(ValueError, match=f"{name} must be an integer"):
                 LBFGS(x, **{name: bad})
+        with pytest.raises(ValueError, match="got '1'"):
+            LBFGS(x, **{name: "1"})
         LBFGS(x, **{name: 1})
     for name in ("tolerance_grad", "tolerance_change"):
         LBFGS(x, **{name: 0})
@@ -583,6 +593,9 @@ def test_lbfgs_names_what_it_refuses():
             LBFGS(x, **{name: -1e-9})
     with pytest.raises(TypeError, match="weights must be a float32 or float64 array"):
         LBFGS({"weights": [1.0]})
+    for fixed in (np.float64(1.0), np.broadcast_to(1.0, 2)):
+        with pytest.raises(ValueError, match="weights must be an array that can be"):
+            LBFGS({"weights": fixed})
     with pytest.raises(TypeError, match="the gradient of x must be float64"):
         LBFGS(x).step(lambda: (1.0, {"x": np.zeros(2, np.float32)}))
 
@@ -600,6 +613,21 @@ def test_lbfgs_stops_where_torch_stops(start, settings, search):
         lambda t: (torch.tensor(weights) * t**2).sum() / 2, start, 2,
         line_search_fn=search, **settings)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+    assert calls == their_calls
+
+
+@pytest.mark.parametrize("tolerance_change", [0.0, 1e-9, 0.1, 1.0, 10.0])
+def test_the_line_search_keeps_its_own_tolerance_as_in_torch(tolerance_change):
+    """On the banana function, where the search has to look within its bracket."""
+    def banana(x):
+        a, b = x
+        return (float((1 - a)**2 + 10 * (b - a * a)**2), {"x": np.array([
+            -2 * (1 - a) - 40 * a * (b - a * a), 20 * (b - a * a)])})
+
+    ours, theirs, calls, their_calls = both_lbfgs(
+        banana, lambda t: (1 - t[0])**2 + 10 * (t[1] - t[0] * t[0])**2, [-0.5, 0.8], 2,
+        line_search_fn="strong_wolfe", tolerance_change=tolerance_change, max_iter=5)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-7)
     assert calls == their_calls
 
 

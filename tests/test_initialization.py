@@ -230,6 +230,8 @@ RNG = np.random.default_rng(6)
         lambda: fans((3,)),
         lambda: fans((3, 0)),
         lambda: fans((3, 1.5)),
+        lambda: fans((3, math.inf)),
+        lambda: fans((3, math.nan)),
         lambda: xavier_uniform((3,), RNG),
         lambda: kaiming_normal((3, 3), RNG, mode="fan_avg"),
         lambda: kaiming_normal((3, 3), RNG, nonlinearity="gelu"),

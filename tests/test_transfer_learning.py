@@ -102,6 +102,8 @@ def test_parts_match_whole_names():
     for prefixes in ((), ("12",), ("1", "1.wei"), ("",)):
         with pytest.raises(ValueError):
             by.parts(params, *prefixes)
+    with pytest.raises(TypeError, match="params must be a dict of arrays, got list"):
+        by.parts(list(params.values()), "1")
 
 
 @quick

@@ -154,5 +154,5 @@ vendor:
 clean:
 	rm -rf _build $(VENV) .pytest_cache .hypothesis .ipynb_checkpoints
 
-.PHONY: help book test jupyter serve chapter steady drift mutants fuzz record speed replicate pdf epub pins lock \
-	vendor clean
+.PHONY: help book test jupyter serve chapter record pdf epub pins lock vendor clean
+.PHONY: steady drift mutants fuzz speed replicate

@@ -11,7 +11,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 VECLIB_
 
 help:
 	@echo "make book                 build the website from the stored outputs, into _build/html"
-	@echo "make test                 run every notebook and every test"
+	@echo "make test                 run every notebook and every test but the long fuzz"
 	@echo "make jupyter              open the notebooks in JupyterLab"
 	@echo "make chapter NAME=losses  export a chapter's module, run the chapter and all that imports it"
 	@echo "make steady NAME=losses   run a chapter under other kernels, threads and seeds"
@@ -73,7 +73,7 @@ fuzz: $(READY)
 
 # every check and claim on the device at hand, into book/record/<device>.json
 record: $(READY)
-	rm -rf _build/record && mkdir -p _build/record
+	rm -rf _build/record _build/usage/stored && mkdir -p _build/record
 	-BYHAND_RECORD=$(CURDIR)/_build/record/lines.jsonl $(ONE_THREAD) \
 		$(BIN)/pytest --nbval book -q -p no:cacheprovider -n 2 --dist loadfile
 	$(BIN)/python book/_ext/record.py _build/record/lines.jsonl book/record

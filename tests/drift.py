@@ -199,7 +199,9 @@ def execute(run, python, processes):
                "-n", str(processes), "--dist", "loadfile", f"--junitxml={report}"]
     with log.open("w", encoding="utf-8") as file:
         try:
-            status = subprocess.run(command, cwd=ROOT, env=os.environ | run.variables,
+            status = subprocess.run(command, cwd=ROOT,
+                                    env=os.environ | run.variables | {
+                                        "BYHAND_NOTES": "0"},
                                     stdout=file, stderr=subprocess.STDOUT,
                                     timeout=HOURS * 3600).returncode
         except subprocess.TimeoutExpired:
@@ -207,7 +209,7 @@ def execute(run, python, processes):
     counts = counted(report) if report.is_file() else {
         "passed": 0, "failed": 0, "skipped": 0, "failures": [f"pytest: {status}"]}
     return counts | {"ok": status == 0 and counts["passed"] > 0,
-                     "log": str(log.relative_to(ROOT))}
+                     "log": log.relative_to(ROOT).as_posix()}
 
 
 def commit():
@@ -229,8 +231,15 @@ def attempt(run, earlier, processes):
         if run.python:
             install(run, python, requirements)
         found = steady.probe(python, run.variables)
-    except (CannotBeHad, RuntimeError) as problem:
+    except CannotBeHad as problem:
         return entry | {"absent": str(problem)}, True
+    except RuntimeError as problem:
+        if not run.python:  # a kernel that this processor can't run
+            return entry | {"absent": str(problem)}, True
+        # these versions are there, and cannot even be imported
+        return dict.fromkeys(COLUMNS) | entry | {
+            "ok": False, "passed": 0, "failed": 0, "skipped": 0, "minutes": 0,
+            "failures": [str(problem)], "log": str(run.folder)}, True
     started = time.monotonic()
     entry |= found | {"threads": int(run.variables["OMP_NUM_THREADS"]), "key": state}
     entry |= execute(run, python, processes)
@@ -325,7 +334,8 @@ def main():
         good &= entry.get("ok", "absent" in entry)
         RECORD.write_text(json.dumps(record(runs, entries, absent), indent=1) + "\n",
                           encoding="utf-8")
-    sys.exit(not good)
+    # a command that could run nothing has shown nothing
+    sys.exit(not (good and any("ok" in entries[run.name] for run in asked)))
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def test_the_page_shows_runs_failures_and_what_is_missing(
     monkeypatch.syspath_prepend(str(root / "book" / "_ext"))  # its neighbours
     register = script("book/_ext/register.py")
     good = FOUND | {"name": "newest <1>", "ok": True, "threads": 1, "passed": 7,
-                    "failed": 0, "failures": [], "date": "2026-01-01"}
+                    "failed": 0, "skipped": 0, "failures": [], "date": "2026-01-01"}
     bad = good | {"name": "oldest", "ok": False, "failed": 1, "failures": ["test_<a>"]}
     broken = bad | {"name": "ended", "failed": 0, "failures": ["pytest: -9"]}
     missing = [{"name": "Python 3.15", "why": "no"}]

@@ -59,6 +59,15 @@ def test_the_scaler_searches():
     assert max(found) == 2**15 and set(found[-4:]) == {2**14, 2**15}
 
 
+def test_the_scale_stays_within_float32():
+    scaler = by.GradScaler(2.0**126, growth_interval=1)
+    optimizer = SGD({"w": np.zeros(1, np.float32)}, lr=0.0)
+    for expected in (2.0**127, 2.0**127):
+        scaler.step(optimizer, {"w": np.ones(1, np.float32)})
+        scaler.update()
+        assert scaler.get_scale() == expected
+
+
 @pytest.mark.parametrize("bad", [0.0, np.inf, np.nan, np.float32(np.nan)])
 def test_one_bad_gradient_stops_all(bad):
     params = {"a": np.ones(2), "b": np.ones(2)}

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from lxml import html as lxml_html
+
+lxml_html = pytest.importorskip("lxml.html", reason="it is a part of the website")
 
 
 @pytest.fixture(scope="module")

@@ -296,9 +296,10 @@ def everywhere(known, **_):
     if not found["runs"]:
         return "<p>No such run is recorded yet.</p>"
     rows = "".join(one_run(run) for run in found["runs"])
-    head = "".join(f"<th>{name}</th>" for name in (
+    head = "".join(f'<th scope="col">{name}</th>' for name in (
         "Run", "Python", "NumPy", "SciPy", "scikit-learn", "PyTorch",
-        "Kernels of NumPy, PyTorch", "Threads", "Passed", "Failed", "Date"))
+        "Kernels of NumPy, PyTorch", "Threads", "Passed", "Failed", "Skipped",
+        "Date"))
     missing = "".join(f"<li>{escape(one['name'])}: {escape(one['why'])}</li>"
                       for one in found["missing"])
     table = ('<div class="pst-scrollable-table-container">'
@@ -310,14 +311,15 @@ def everywhere(known, **_):
 
 def one_run(run):
     """A row of it; what failed is folded into its cell."""
-    kernels = f"{', '.join(run['openblas']) or '–'}; {run['aten']}"
+    kernels = f"{', '.join(run['openblas'] or []) or '–'}; {run['aten'] or '–'}"
     failed = str(run["failed"]) if run["failed"] or run["ok"] else "did not end"
     if run["failures"]:
         names = "".join(f"<li>{escape(name)}</li>" for name in run["failures"])
         failed = f"<details><summary>{failed}</summary><ul>{names}</ul></details>"
-    cells = [escape(run[name]) for name in ("python", "numpy", "scipy", "sklearn",
-                                            "torch")]
-    cells += [escape(kernels), run["threads"], run["passed"], failed, run["date"]]
+    cells = [escape(run[name] or "–") for name in ("python", "numpy", "scipy",
+                                                   "sklearn", "torch")]
+    cells += [escape(kernels), run["threads"] or "–", run["passed"], failed,
+              run["skipped"], run["date"]]
     return (f'<tr><th scope="row">{escape(run["name"])}</th>'
             + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
 

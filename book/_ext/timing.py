@@ -15,7 +15,7 @@ from record import FOLDER
 from byhand.lab import STYLE
 
 KINDS = {"training step": "Steps of training", "layer": "Layers", "loss": "Losses",
-         "optimizer": "Optimizers", "estimator": "Estimators"}
+         "optimizer": "Optimizers", "estimator": "Estimators, scores and tests"}
 # CPU seconds of one notebook and of all, and megabytes
 LECTURE, QUESTIONS, STORED, VARIANTS, MEMORY = 30, 45, 600, 200, 1000
 
@@ -55,7 +55,7 @@ def ratio_cell(found, limit=None):
     """A ratio with the middle half of its rounds."""
     if found is None:
         return '<td data-sort="">–</td>'
-    over = limit is not None and found["ratio"] > limit
+    over = limit is not None and found["low"] > limit
     said = "" if limit is None else (
         f"<br><small>{'above the' if over else ''} limit {limit:g}</small>")
     return (f'<td data-sort="{found["ratio"]}">{found["ratio"]:.2f}<br>'
@@ -80,7 +80,8 @@ def summary(rows):
     """Of each kind: how many, the middle one and the two ends."""
     items = ""
     for kind, title in KINDS.items():
-        found = sorted((row.get("float32", row.get("float64"))["ratio"], row["name"])
+        found = sorted((row.get("float32", row.get("float64"))["ratio"],
+                        f"{row['name']}, {row['against']}")
                        for row in rows if row["kind"] == kind and "without" not in row)
         low, high = found[0], found[-1]
         middle = statistics.median(ratio for ratio, _ in found)
@@ -200,6 +201,6 @@ def notebooks(known):
              "Another seed, CPU seconds")
     return (f"<p>{about(record['run'])} The stored runs of {len(measured)} of "
             f"{len(found)} notebooks took {stored:.0f} CPU seconds, and all together "
-            f"may take {STORED}; {len(variants)} runs with another seed took "
+            f"may take {STORED}; of those with another seed {len(variants)} took "
             f"{sum(variants):.0f} of {VARIANTS}.{busy(share)}</p>"
             f"{table(names, rows, 'notebooks')}")

@@ -360,13 +360,14 @@ def frequencies(known, **_):
                  f'<a href="{known["boxes"][id]["url"]}">{id}</a></th>'
                  f"<td>{label(texts[id]['verdict'])}</td>{cells}<td>{share}</td>"
                  f"<td><q>{escape(texts[id]['says'])}</q>{spread(entry)}</td></tr>")
-    head = "".join(f"<th>{name}</th>" for name in (
+    head = "".join(f'<th scope="col">{name}</th>' for name in (
         "Claim", "Verdict", "Held", "of", "Contradicted", "Undecided", "Not reached",
         "95 %", "What is said"))
     run = record["run"]
     packages = "; ".join(f"NumPy {escape(v['numpy'])}, PyTorch {escape(v['torch'])}, "
                          f"Python {escape(v['python'])}" for v in run["versions"])
-    return (f"<p>{escape(run['device'])}, {run['sizes']} sizes; {packages}; "
+    return (f"<p>{len(record['notebooks'])} notebooks, {len(record['claims'])} claims; "
+            f"{escape(run['device'])}, {run['sizes']} sizes; {packages}; "
             f"{' to '.join(sorted(set(run['dates'])))}.</p>"
             '<div class="pst-scrollable-table-container">'
             f'<table class="sortable byhand-replication"><thead><tr>{head}</tr></thead>'

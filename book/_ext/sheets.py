@@ -24,6 +24,7 @@ PAGE = """<!DOCTYPE html>
 <title>{title} · {kind} · Deep Learning by Hand</title>
 <link rel="icon" href="../_static/logo.svg">
 <link rel="stylesheet" href="../katex/katex.min.css">
+<link rel="stylesheet" href="../_static/formulas.css">
 <link rel="stylesheet" href="../_static/{style}.css">
 {head}
 </head>

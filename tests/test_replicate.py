@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 pytest.importorskip("dask.distributed", reason="pip install -e '.[replicate]'")
 
 from byhand_replicate import notebooks, replicate, summary
+from byhand_replicate.run import TRIM
 
 KERNEL = {"name": "python3", "language": "python", "display_name": "Python 3"}
 # a claim of the catalogue, recorded as `claim` does it without the library's imports,
@@ -62,6 +63,7 @@ def fates(folder):
     """A book of one notebook: its first seed has the first of the fates, and so on."""
     first = f"""import os, signal, time
 from pathlib import Path
+assert {TRIM!r} not in os.environ, "Dask's own setting slows the notebook down"
 once = Path({str(folder / "once")!r})
 kill = lambda: os.kill(os.getppid(), signal.SIGKILL)
 """

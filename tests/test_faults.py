@@ -422,6 +422,16 @@ def test_refused_calls(name):
     report(problems)
 
 
+@sweep("loss")
+def test_a_loss_needs_no_gradient_from_above(name):
+    """backward() is backward(1.0) for a loss that is one number."""
+    entry = ENTRIES[name]
+    loss = entry.make(np.float64)  # the reduction of its defaults
+    loss.forward(**entry.inputs(generator(), np.float64))
+    gradient = loss.backward()
+    assert np.any(gradient != 0) and np.array_equal(gradient, loss.backward(1.0))
+
+
 @sweep("layer")
 def test_refused_gradients(name):
     """backward and load_state are whole or nothing, too."""

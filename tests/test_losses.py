@@ -238,6 +238,8 @@ X, CLASSES = np.ones((4, 3)), np.array([0, 1, 2, 0])
          r"weight must broadcast to the shape \(4, 3\), got \(4,\)"),
         (lambda: BCEWithLogitsLoss(pos_weight=np.ones((2, 4, 3))), (X, X), ValueError,
          "pos_weight must broadcast"),
+        (lambda: BCEWithLogitsLoss(pos_weight=[1.0, 2.0, 3.0]), None, TypeError,
+         "^pos_weight must be"),
         (BCEWithLogitsLoss, (X, X[:, 0]), ValueError, "target must have the shape"),
         (L1Loss, (X, X[:1]), ValueError, "target must have the shape"),
         (KLDivLoss, (X, CLASSES), TypeError, "target must be a float32"),

@@ -237,6 +237,8 @@ def test_layer_norms_stacked_are_layers_alone(kind, affine):
         assert relative_error(dx[:, s], layer.backward(own)) < 1e-12
         for name, gradient in layer.grads.items():
             assert relative_error(together.grads[f"0.{name}"][s], gradient) < 1e-12
+    only = stack([Sequential(alone[0])]).forward(x[:, :1].copy())
+    assert relative_error(only, y[:, :1]) < 1e-12
     if affine:
         with pytest.raises(ValueError, match="x must have the shape"):
             together.forward(x[:, :2].copy())
@@ -338,7 +340,7 @@ def test_upstream_gradients_must_fit():
 # Kinds of faults
 
 
-@pytest.mark.parametrize("size", [1e20, 1e-25])
+@pytest.mark.parametrize("size", [1e20, 1e-21, 1e-25])
 def test_squares_neither_overflow_nor_vanish(size):
     x = draw(0, (6, 4))
     for dtype, factor in ((np.float32, size), (np.float64, float(size) ** 9)):
@@ -358,6 +360,14 @@ def test_squares_neither_overflow_nor_vanish(size):
             white = by.Whitening().fit_transform(large)
         assert relative_error(white, by.Whitening().fit_transform(x)) < 1e-5
         assert relative_error(scaled, by.StandardScaler().fit_transform(x)) < 1e-5
+
+
+@pytest.mark.parametrize("kind", [by.LayerNorm, by.RMSNorm])
+def test_examples_of_very_different_sizes(kind):
+    """Each is normalized by its own size, whatever stands beside it."""
+    x, sizes = draw(0, (3, 4)), np.array([[1e200], [1], [1e-200]])
+    layer = kind(4, eps=0.0)
+    assert relative_error(layer.forward(x * sizes), layer.forward(x)) < 1e-12
 
 
 def test_whitening_that_refuses_keeps_its_fit():

@@ -128,6 +128,54 @@ def test_a_claim_says_how_often_it_held(record):
     assert "Other seeds: not reached in 4 seeds<" in third
 
 
+@pytest.fixture(scope="module")
+def often(root, script):
+    pytest.importorskip("sphinxcontrib.katex", reason="it is a part of the website")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(root / "book" / "_ext")
+        return script("book/_ext/often.py")
+
+
+RUNS = {"seeds": "1-30", "failed": 1, "stopped": 0, "seconds": 20.0, "megabytes": 500,
+        "grid_ends": "", "failures": []}
+KNOWN = {
+    "catalogue": [{"claims": [{"id": f"x.{i}", "says": "So.", "verdict": "holds"}
+                              for i in (1, 2)]}],
+    "boxes": {f"x.{i}": {"url": f"x.html#claim-x.{i}"} for i in (1, 2)},
+    "verdicts": {"holds": "성립"}, "titles": {"x": "The x"}, "workers": None,
+    "replication": {
+        "claims": {"x.1": ENTRY | {"held": 30, "contradicted": 0, "undecided": 0},
+                   "x.2": ENTRY | {"contradicted": 0, "undecided": 2, "n": 29,
+                                   "not_reached": 1}},
+        "notebooks": {"x": RUNS, "y": RUNS | {"seconds": 52.0}},
+        "run": {"device": "cpu", "sizes": "stored", "versions": [], "dates": []}}}
+
+
+def test_the_page_adds_up_how_often_claims_held(often):
+    """In words and numbers, in both languages; what holds least comes first."""
+    page = often.frequencies(KNOWN)
+    assert ("2 claims of 2 notebooks, with up to 30 seeds each, came out 60 times: 57 "
+            "held (95.0 %), 0 contradicted, 2 undecided, 1 not reached. 1 of "
+            "the claims held with every seed.") in page
+    assert "성립 57번(95.0 %), 반대로 나옴 0번, 미결 2번, 측정 못 함 1번" in page
+    assert page.index("#claim-x.2") < page.index("#claim-x.1")
+    assert "27 / 29" in page and "30 / 30" in page
+    assert "No run with many seeds" in often.frequencies(
+        KNOWN | {"replication": {"claims": {}, "notebooks": {}}})
+
+
+def test_the_page_says_what_a_thousand_seeds_would_take(often):
+    """72 s a seed are 20 hours for a thousand."""
+    page = often.cost(KNOWN)
+    assert "2 notebooks with one seed: 72 seconds" in page
+    assert "on paper, 20.0 hours.</p>" in page and '<a href="x.html">The x</a>' in page
+    found = {"runs": 12, "cores": 2, "cpu": "a processor", "date": "2026-01-02",
+             "seconds": {"1": 100.0, "2": 62.5}}
+    assert ("12 runs took 100 seconds with one worker and 62 with two (a processor, 2 "
+            "cores, 2026-01-02): an efficiency of 0.80. At that, two workers would "
+            "take 12.5 hours.") in often.cost(KNOWN | {"workers": found})
+
+
 def test_the_many_seeds_are_no_device(record, tmp_path):
     assert record.replication(tmp_path)["claims"] == {}
     (tmp_path / "replication.json").write_text('{"claims": {"x.1": {}}}')

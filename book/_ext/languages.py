@@ -8,18 +8,13 @@ import re
 from html import escape
 from pathlib import Path
 
+from record import swap
 from register import load
 
 SWITCH = (
     '<select class="byhand-language" aria-label="Language, 언어">'
     '<option value="both">EN · 한국어</option><option value="en">English</option>'
     '<option value="ko">한국어</option></select>')
-
-
-def swap(english, korean):
-    """English, or in Korean mode the Korean instead; both are HTML."""
-    return (f'<span class="say-en">{english}</span>'
-            f'<span class="say-ko" lang="ko">{korean}</span>')
 
 
 def headings(text):

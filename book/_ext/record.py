@@ -20,7 +20,8 @@ from importlib import metadata
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "record"
-OTHERS = {"replication", "drift", "speed", "notebooks"}  # files that are of no device
+# files that are of no device
+OTHERS = {"replication", "workers", "drift", "speed", "notebooks"}
 CLAIM = re.compile(
     r'(<div class="byhand-claim [^>]*id="claim-([^"]+)">\s*'
     r'<p class="byhand-title">.*?</p>'
@@ -110,7 +111,18 @@ def drift(folder=FOLDER):
     return one(folder, "drift.json", {"runs": [], "missing": []})
 
 
+def workers(folder=FOLDER):
+    """What benchmarks/workers.py measured, or None."""
+    return one(folder, "workers.json", None)
+
+
 # --- on the site ---
+
+
+def swap(english, korean):
+    """English, or in Korean mode the Korean instead; both are HTML."""
+    return (f'<span class="say-en">{english}</span>'
+            f'<span class="say-ko" lang="ko">{korean}</span>')
 
 
 def sentence(record, group):
@@ -152,8 +164,7 @@ def often(entry, root):
     """The line on it in a claim's box; root is the way to the site's, "" or "../"."""
     english, korean = frequency(entry)
     return (f'<p class="byhand-often"><a href="{root}replication.html">'
-            f'<span class="say-en">Other seeds: {english}</span>'
-            f'<span class="say-ko" lang="ko">다른 시드: {korean}</span></a></p>')
+            + swap(f"Other seeds: {english}", f"다른 시드: {korean}") + "</a></p>")
 
 
 def add_frequencies(app, pagename, templatename, context, doctree):

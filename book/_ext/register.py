@@ -6,7 +6,7 @@ records, so nothing is typed twice. A page says where a list belongs:
 
     <div data-byhand="questions"></div>
 
-with questions, claims, agreement, drift, replication, speed, growth, notebooks,
+with questions, claims, agreement, drift, replication, cost, speed, growth, notebooks,
 verdicts, exam, exercises, handouts, cover or map.
 """
 
@@ -19,11 +19,12 @@ from html import escape
 from pathlib import Path
 
 import chapter_map
+import often
 import timing
 import yaml
 from lxml import etree
 from lxml import html as lxml_html
-from record import drift, replication, stored
+from record import drift, replication, stored, workers
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = "https://deep-learning-by-hand.github.io/book/"
@@ -324,67 +325,6 @@ def one_run(run):
             + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
 
 
-def spread(entry):
-    """What each situation of a claim gave over the seeds, folded."""
-    items = ""
-    for name, found in entry["situations"].items():
-        parts = [f"{found[word]} {word}" for word in ("yes", "no", "undecided")
-                 if found.get(word)]
-        if "median" in found:
-            low, high = found["quartiles"]
-            parts.append(f"median {found['median']:g}, half of the seeds from {low:g} "
-                         f"to {high:g}")
-        if parts:
-            items += f"<dt>{escape(name or 'As said')}</dt><dd>{'; '.join(parts)}</dd>"
-    return (f"<details><summary>what was measured</summary><dl>{items}</dl></details>"
-            if items else "")
-
-
-def frequencies(known, **_):
-    """How often each claim held over the seeds; what holds least comes first."""
-    record = known["replication"]
-    if not record["claims"]:
-        return "<p>No run with many seeds is recorded yet.</p>"
-    texts = {claim["id"]: claim for question in known["catalogue"]
-             for claim in question["claims"]}
-    numbers = ("held", "n", "contradicted", "undecided", "not_reached")
-    order = sorted(record["claims"].items(), key=lambda item: (
-        item[1]["held"] / item[1]["n"] if item[1]["n"] else -1.0, item[0]))
-    rows = ""
-    for id, entry in order:
-        if id not in texts or id not in known["boxes"]:
-            continue
-        share = f"{entry['low']:.2f}–{entry['high']:.2f}" if entry["n"] else "–"
-        cells = "".join(f"<td>{entry[name]}</td>" for name in numbers)
-        rows += (f'<tr class="entry"><th scope="row">'
-                 f'<a href="{known["boxes"][id]["url"]}">{id}</a></th>'
-                 f"<td>{label(texts[id]['verdict'])}</td>{cells}<td>{share}</td>"
-                 f"<td><q>{escape(texts[id]['says'])}</q>{spread(entry)}</td></tr>")
-    head = "".join(f'<th scope="col">{name}</th>' for name in (
-        "Claim", "Verdict", "Held", "of", "Contradicted", "Undecided", "Not reached",
-        "95 %", "What is said"))
-    run = record["run"]
-    packages = "; ".join(f"NumPy {escape(v['numpy'])}, PyTorch {escape(v['torch'])}, "
-                         f"Python {escape(v['python'])}" for v in run["versions"])
-    return (f"<p>{len(record['notebooks'])} notebooks, {len(record['claims'])} claims; "
-            f"{escape(run['device'])}, {run['sizes']} sizes; {packages}; "
-            f"{' to '.join(sorted(set(run['dates'])))}.</p>"
-            '<div class="pst-scrollable-table-container">'
-            f'<table class="sortable byhand-replication"><thead><tr>{head}</tr></thead>'
-            f"<tbody>{rows}</tbody></table></div>{ended(record)}")
-
-
-def ended(record):
-    """What ended runs early, by notebook."""
-    items = "".join(
-        f"<li>{escape(name)}, seeds {one['seeds']}: {one['status']}"
-        + (f" in cell {one['cell']}" if one["cell"] else "")
-        + f", <code>{escape(one['line'])}</code>" * bool(one["line"])
-        + f", {escape(one['kind'])} {escape(one['message'].partition(chr(10))[0])}</li>"
-        for name, entry in record["notebooks"].items() for one in entry["failures"])
-    return f"<p>Runs that ended early:</p><ul>{items}</ul>" if items else ""
-
-
 def exercises(known, **_):
     """What the lectures ask, without the folded cells that answer it."""
     return "".join(f'<section><h2><a href="{page}#exercises">'
@@ -491,9 +431,10 @@ def first_slider(root, page):
 
 LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
          "claims": claims, "agreement": agreement, "drift": everywhere,
-         "verdicts": verdicts, "replication": frequencies, "exercises": exercises,
-         "handouts": handouts, "map": drawn_map, "speed": timing.speed,
-         "growth": timing.growth, "notebooks": timing.notebooks}
+         "verdicts": verdicts, "replication": often.frequencies, "cost": often.cost,
+         "exercises": exercises, "handouts": handouts, "map": drawn_map,
+         "speed": timing.speed, "growth": timing.growth,
+         "notebooks": timing.notebooks}
 
 
 # ---- putting it together
@@ -501,12 +442,14 @@ LISTS = {"cover": cover, "exam": lambda known: EXAM, "questions": questions,
 
 def collect(outdir, names, order):
     """Everything that the lists need, read from the pages of these names."""
+    korean = load("korean.yml")
     known = {"catalogue": load("questions.yml")["questions"], "records": stored(),
              "replication": replication(), "drift": drift(),
              "speed": timing.load("speed"), "notebooks": timing.load("notebooks"),
              "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
              "exercises": [], "chapters": order,
-             "korean": load("korean.yml")["chapters"]}
+             "workers": workers(), "korean": korean["chapters"],
+             "verdicts": korean["verdicts"]}
     for name in names:
         page = f"{name}.html"
         if (root := article(Path(outdir, page))) is None:

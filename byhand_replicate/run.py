@@ -21,6 +21,7 @@ import papermill
 import psutil
 from dask.distributed import get_worker
 from nbclient.exceptions import DeadKernelError
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 THREADS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
@@ -100,13 +101,30 @@ def entries(path):
     return found
 
 
-def last_cell(notebook, executed):
+class Engine(NBClientEngine):
+    """papermill's own, but the notebook that is executed can be looked at after an end
+    of any kind. papermill would write it into a file before and after each cell, which
+    took a sixth of a run.
+    """
+
+    manager = None  # of the one notebook that a worker executes at a time
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, **arguments):
+        Engine.manager = nb_man
+        return super().execute_managed_notebook(nb_man, kernel_name, **arguments)
+
+
+papermill_engines.register("looked at", Engine)
+
+
+def last_cell(notebook):
     """(number, first line) of the last cell that was begun, counted in the notebook as
     it is stored, from 1; (None, "") if none was.
     """
-    begun = [cell.id for cell in nbformat.read(executed, as_version=4).cells
-             if cell.metadata.get("papermill", {}).get("start_time")
-             ] if executed.is_file() else []
+    executed = Engine.manager.nb.cells if Engine.manager else []
+    begun = [cell.id for cell in executed
+             if cell.metadata.get("papermill", {}).get("start_time")]
     for number, cell in reversed([*enumerate(notebook.cells, start=1)]):
         if cell.id in begun and cell.cell_type == "code":
             return number, cell.source.strip().split("\n")[0]
@@ -121,8 +139,8 @@ def failing_line(error):
     return lines[int(found[1]) - 1].strip() if found else ""
 
 
-def failure(status, kind, message, notebook, executed, line=""):
-    number, first = last_cell(notebook, executed)
+def failure(status, kind, message, notebook, line=""):
+    number, first = last_cell(notebook)
     line = line or first
     return {"status": status, "error": {"kind": kind, "message": message[:500],
                                         "cell": number, "line": line}}
@@ -132,23 +150,23 @@ def execute(notebook, parameters, folder, limits):
     """{"status": "done"}, or what failed and in which cell: "failed" for an error of
     the notebook, "stopped" for a limit, or a kernel that died.
     """
-    executed = folder / "executed.ipynb"
     here = folder / "here"
     here.mkdir()
+    Engine.manager = None
     try:
         with limits:
             papermill.execute_notebook(
-                notebook, str(executed), parameters, kernel_name="python3",
-                cwd=str(here), progress_bar=False,
+                notebook, None, parameters, engine_name="looked at",
+                kernel_name="python3", cwd=str(here), progress_bar=False,
                 extra_arguments=["--log-level=ERROR"])  # the bar is for the terminal
     except PapermillExecutionError as error:
-        return failure("failed", error.ename, error.evalue, notebook, executed,
+        return failure("failed", error.ename, error.evalue, notebook,
                        failing_line(error))
     except (DeadKernelError, RuntimeError) as error:  # also before the first cell
         if limits.reason is None and not isinstance(error, DeadKernelError):
             raise
         kind, reason = limits.reason or ("kernel", "the kernel died")
-        return failure("stopped", kind, reason, notebook, executed)
+        return failure("stopped", kind, reason, notebook)
     return {"status": "done"}
 
 

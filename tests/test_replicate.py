@@ -17,6 +17,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 pytest.importorskip("dask.distributed", reason="pip install -e '.[replicate]'")
 
+from dask.distributed import LocalCluster
+
 from byhand_replicate import notebooks, replicate, summary
 from byhand_replicate.run import TRIM
 
@@ -141,6 +143,23 @@ def test_a_killed_command_loses_no_finished_run(tmp_path, capsys):
     assert not list((tmp_path / "out").glob("**/*.[0-9]*")), "half-written files"
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_cluster_that_exists_can_be_used(tmp_path, threads):
+    """It is left running; workers with several threads are refused before a run."""
+    words = [*book(tmp_path, quick=["print(seed)"]), "--seeds", "1-2", "--scheduler"]
+    with LocalCluster(1, threads_per_worker=threads, processes=threads == 1,
+                      dashboard_address=None, memory_limit=0,
+                      local_directory=str(tmp_path)) as cluster:
+        if threads > 1:
+            with pytest.raises(RuntimeError, match="exactly one thread"):
+                replicate.main([*words, cluster.scheduler_address])
+        else:
+            assert replicate.main([*words, cluster.scheduler_address]) == 0
+            assert result(tmp_path, "quick", 2)["status"] == "done"
+        assert cluster.status.name == "running"
+    assert len(list(tmp_path.glob("out/cpu-stored/*/*.json"))) == (threads == 1) * 2
+
+
 def test_what_a_run_hangs_on(tmp_path):
     """Its code and the library's; no comment there, no word of the prose."""
     library = tmp_path / "byhand"
@@ -175,6 +194,15 @@ def test_every_notebook_of_the_book_can_be_run(paths, catalogue):
         for id in notebooks.claims(notebook.read()):
             assert known[id]["verdict"] not in ("opinion", "outdated"), id
         assert notebooks.parameters(notebook, "cpu", "variant") is not None
+
+
+def test_the_record_is_of_the_notebooks_as_they_are(root):
+    """Of one that has changed since the page would say what was."""
+    record = json.loads((root / "book/record/replication.json").read_text("utf-8"))
+    now = {one.name: notebooks.source_hash(one.read()) for one in notebooks.find()}
+    changed = [name for name, entry in record["notebooks"].items()
+               if entry["source"] != now.get(name)]
+    assert changed == [], "byhand-replicate --summary leaves out what has changed"
 
 
 def test_claims_are_counted():

@@ -114,7 +114,7 @@ def cluster(address, workers, scratch):
             yield client
         return
     with LocalCluster(
-        workers, threads_per_worker=1, processes=True, host="127.0.0.1",
+        n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1",
         dashboard_address="127.0.0.1:0", memory_limit=0, local_directory=str(scratch),
         silence_logs=logging.CRITICAL, scheduler_kwargs={"allowed_failures": RETRIES},
     ) as local, Client(local) as client:

@@ -143,11 +143,19 @@ def test_a_killed_command_loses_no_finished_run(tmp_path, capsys):
     assert not list((tmp_path / "out").glob("**/*.[0-9]*")), "half-written files"
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_there_are_as_many_workers_as_asked_for(tmp_path, workers):
+    """Whatever the number of cores."""
+    with replicate.cluster(None, workers, tmp_path / "scratch") as client:
+        client.wait_for_workers(workers, timeout=60)
+        assert replicate.places(client) == workers
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_cluster_that_exists_can_be_used(tmp_path, threads):
     """It is left running; workers with several threads are refused before a run."""
     words = [*book(tmp_path, quick=["print(seed)"]), "--seeds", "1-2", "--scheduler"]
-    with LocalCluster(1, threads_per_worker=threads, processes=threads == 1,
+    with LocalCluster(n_workers=1, threads_per_worker=threads, processes=threads == 1,
                       dashboard_address=None, memory_limit=0,
                       local_directory=str(tmp_path)) as cluster:
         if threads > 1:

@@ -146,5 +146,6 @@ def workers(found, seconds):
     one, two = found["seconds"]["1"], found["seconds"]["2"]
     return (f" {found['runs']} runs took {one:.0f} seconds with one worker and "
             f"{two:.0f} with two ({escape(found['cpu'])}, {found['cores']} cores, "
-            f"{found['date']}): an efficiency of {one / two / 2:.2f}. At that, two "
+            f"{found['date']}): an efficiency of "
+            f"{math.floor(50 * one / two) / 100:.2f}. At that, two "
             f"workers would take {hours(1000 * seconds * two / one)} hours.")

@@ -159,7 +159,7 @@ def test_the_page_adds_up_how_often_claims_held(often):
             "the claims held with every seed.") in page
     assert "성립 57번(95.0 %), 반대로 나옴 0번, 미결 2번, 측정 못 함 1번" in page
     assert page.index("#claim-x.2") < page.index("#claim-x.1")
-    assert "27 / 29" in page and "30 / 30" in page
+    assert "27&nbsp;/&nbsp;29" in page and "30&nbsp;/&nbsp;30" in page
     assert "No run with many seeds" in often.frequencies(
         KNOWN | {"replication": {"claims": {}, "notebooks": {}}})
 

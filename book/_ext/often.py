@@ -71,8 +71,8 @@ def row(id, entry, claim, url, verdicts):
     others = "".join(f"<td>{entry[name]}</td>" for name in OUTCOMES if name != "held")
     return (f'<tr class="entry"><th scope="row"><a href="{url}">{id}</a><br>{said}'
             f"{spread(entry)}</th><td>{verdict}</td>"
-            f'<td data-sort="{share}">{entry["held"]} / {entry["n"]}{interval}</td>'
-            f"{others}</tr>")
+            f'<td data-sort="{share}">{entry["held"]}&nbsp;/&nbsp;{entry["n"]}'
+            f"{interval}</td>{others}</tr>")
 
 
 def frequencies(known, **_):

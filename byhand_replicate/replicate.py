@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from byhand_replicate import notebooks, summary
 from byhand_replicate.run import run
+from byhand_replicate.summary import numbers
 
 RETRIES = 2  # of a run whose worker died
 
@@ -67,17 +68,6 @@ def write(path, result):
         file.flush()
         os.fsync(file.fileno())
     os.replace(unfinished, path)
-
-
-def numbers(text):
-    """[1, 2, 3, 7] for "1-3,7"; ValueError for anything else."""
-    found = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        found += range(int(first), int(last if dash else first) + 1)
-    if not found:
-        raise ValueError(f"no seed in {text!r}")
-    return sorted(set(found))
 
 
 def duration(text):

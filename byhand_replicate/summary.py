@@ -15,6 +15,17 @@ OUTCOMES = ("held", "contradicted", "undecided")
 WORDS = {True: "yes", False: "no", None: "undecided"}
 
 
+def numbers(text):
+    """[1, 2, 3, 7] for "1-3,7"; ValueError for anything else."""
+    found = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        found += range(int(first), int(last if dash else first) + 1)
+    if not found:
+        raise ValueError(f"no seed in {text!r}")
+    return sorted(set(found))
+
+
 def listed(seeds):
     """ "1-3, 7" for [1, 2, 3, 7]."""
     parts = []
@@ -40,26 +51,28 @@ def situations(entries):
         found[name] = {word: counts[word] for word in WORDS.values() if counts}
         if means:
             low, middle, high = np.quantile(means, [0.25, 0.5, 0.75])
-            found[name] |= {"median": float(f"{middle:.4g}"),
+            found[name] |= {"of": len(means), "median": float(f"{middle:.4g}"),
                             "quartiles": [float(f"{low:.4g}"), float(f"{high:.4g}")]}
     return found
 
 
+def interval(held, n):
+    """Wilson's at 95 %, of the share that held among n; (None, None) for none."""
+    if not n:
+        return None, None
+    found = binomtest(held, n).proportion_ci(method="wilson")
+    return round(float(found.low), 4), round(float(found.high), 4)
+
+
 def count(id, results):
-    """What became of one claim in the runs of its notebook, {seed: result}. The
-    interval is Wilson's at 95 %, of the share that held among those that were reached.
-    """
+    """What became of one claim in the runs of its notebook, {seed: result}."""
     reached = {seed: result["claims"][id] for seed, result in results.items()
                if id in result["claims"]}
     seeds = {outcome: [seed for seed, entry in reached.items()
                        if entry["outcome"] == outcome] for outcome in OUTCOMES}
     missed = [seed for seed in results if seed not in reached]
     numbers = {outcome: len(seeds[outcome]) for outcome in OUTCOMES}
-    low = high = None
-    if reached:
-        interval = binomtest(numbers["held"], len(reached)).proportion_ci(
-            method="wilson")
-        low, high = round(float(interval.low), 4), round(float(interval.high), 4)
+    low, high = interval(numbers["held"], len(reached))
     by_control = sum(bool(reached[seed]["failed_controls"])
                      for seed in seeds["contradicted"])
     return numbers | {
@@ -115,36 +128,95 @@ def collect(runs, results):
     return record
 
 
-def merged(record, old, sources):
-    """The record, and of notebooks that it lacks what an older one says, if these are
-    still what they were.
-    """
-    kept = {name for name, entry in old.get("notebooks", {}).items()
-            if name not in record["notebooks"] and sources.get(name) == entry["source"]}
-    for name in kept:
-        record["notebooks"][name] = old["notebooks"][name]
-    record["claims"] |= {id: entry for id, entry in old.get("claims", {}).items()
-                         if entry["notebook"] in kept}
-    return {part: dict(sorted(record[part].items()))
-            for part in ("run", "notebooks", "claims")}
+def both(a, b):
+    """Seeds of two texts in one; either may be ""."""
+    return listed({seed for text in (a, b) if text for seed in numbers(text)})
+
+
+def added_situation(a, b):
+    """Two counts of one situation; the spread is that of more seeds, and says so."""
+    wider = a if a.get("of", 0) >= b.get("of", 0) else b
+    return {name: a.get(name, 0) + b.get(name, 0) for name in WORDS.values()
+            if name in a or name in b} | {
+        name: wider[name] for name in ("of", "median", "quartiles") if name in wider}
+
+
+def added_claim(a, b):
+    """The counts of one claim over the seeds of a and of b, which share none."""
+    total = {name: a[name] + b[name]
+             for name in (*OUTCOMES, "not_reached", "n", "by_control")}
+    low, high = interval(total["held"], total["n"])
+    names = dict.fromkeys([*a["situations"], *b["situations"]])
+    return {"notebook": a["notebook"]} | total | {
+        "low": low, "high": high,
+        "seeds": {name: both(a["seeds"].get(name), b["seeds"].get(name))
+                  for name in (*OUTCOMES, "not_reached")
+                  if name in a["seeds"] or name in b["seeds"]},
+        "situations": {name: added_situation(a["situations"].get(name, {}),
+                                             b["situations"].get(name, {}))
+                       for name in names}}
+
+
+def added_notebook(a, b):
+    """How the runs of one notebook ended; the seconds are those of the newer, b."""
+    failures = {}
+    for one in [*a["failures"], *b["failures"]]:
+        key = one["status"], one["kind"], one["cell"]
+        known = failures.setdefault(key, one | {"seeds": ""})
+        known["seeds"] = both(known["seeds"], one["seeds"])
+    return {"source": b["source"], "seeds": both(a["seeds"], b["seeds"])} | {
+        name: a[name] + b[name] for name in ("done", "failed", "stopped")} | {
+        "seconds": b["seconds"], "megabytes": max(a["megabytes"], b["megabytes"]),
+        "grid_ends": both(a["grid_ends"], b["grid_ends"]),
+        "failures": list(failures.values())}
+
+
+def standing(old, sources):
+    """What an older record says of notebooks that are still what they were."""
+    kept = {name: entry for name, entry in old.get("notebooks", {}).items()
+            if sources.get(name) == entry["source"]}
+    return {"run": old.get("run", {}), "notebooks": kept, "claims": {
+        id: entry for id, entry in old.get("claims", {}).items()
+        if entry["notebook"] in kept}}
+
+
+def merged(record, old):
+    """The record of new seeds, added to an older one, as standing() gives it."""
+    for part, added in (("notebooks", added_notebook), ("claims", added_claim)):
+        new = record[part]
+        record[part] = dict(sorted((old[part] | new | {
+            name: added(old[part][name], new[name])
+            for name in old[part].keys() & new.keys()}).items()))
+    for name in ("versions", "gpu", "commit"):
+        every = [*old["run"].get(name, []), *record["run"].get(name, [])]
+        record["run"][name] = [one for i, one in enumerate(every)
+                               if one not in every[:i]]
+    dates = sorted([*old["run"].get("dates", []), *record["run"].get("dates", [])])
+    record["run"]["dates"] = [dates[0], dates[-1]] if dates else []
+    return {part: record[part] for part in ("run", "notebooks", "claims")}
 
 
 def main(runs, arguments):
-    """Write book/record/replication.json and say what is in it."""
+    """Add what is there to book/record/replication.json, and say what is in it. Seeds
+    that it has stay as they are, unless their notebook has changed: so its runs may
+    come from several machines. To count anew, delete it.
+    """
     from byhand_replicate.replicate import read, write
 
+    path = arguments.book / "record" / "replication.json"
+    sources = {notebook.name: notebooks.source_hash(notebook.read())
+               for notebook in notebooks.find(arguments.book)}
+    old = standing(read(path), sources)
+    known = {name: numbers(entry["seeds"]) for name, entry in old["notebooks"].items()}
     results, stale = {}, 0
     for one in runs:
         result = read(one.path)
         same = result and result["source"] == one.source and (
             arguments.trust_library or result["library"] == one.library)
         stale += bool(result) and not same
-        if same:
+        if same and one.seed not in known.get(one.name, []):
             results.setdefault(one.name, {})[one.seed] = result
-    path = arguments.book / "record" / "replication.json"
-    sources = {notebook.name: notebooks.source_hash(notebook.read())
-               for notebook in notebooks.find(arguments.book)}
-    record = merged(collect(runs, results), read(path), sources)
+    record = merged(collect(runs, results), old)
     record["run"] |= {"device": arguments.device, "sizes": arguments.sizes}
     write(path, record)
     for line in lines(record, stale):

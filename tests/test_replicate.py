@@ -4,6 +4,7 @@ is counted.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -234,7 +235,7 @@ def test_claims_are_counted():
     assert found["seeds"] == {"contradicted": "28", "undecided": "29-30",
                               "not_reached": "31"}
     assert found["situations"] == {
-        "a": {"yes": 27, "no": 0, "undecided": 3, "median": 15.5,
+        "a": {"yes": 27, "no": 0, "undecided": 3, "of": 30, "median": 15.5,
               "quartiles": [8.25, 22.75]}, "b": {}}
 
 
@@ -243,9 +244,40 @@ def test_an_older_record_stands_for_what_was_not_run():
            "claims": {"a.1": {"notebook": "a"}, "b.1": {"notebook": "b"}}}
     new = {"run": {}, "notebooks": {"c": {"source": "1"}},
            "claims": {"c.1": {"notebook": "c"}}}
-    record = summary.merged(new, old, {"a": "1", "b": "2", "c": "1"})
+    record = summary.merged(new, summary.standing(old, {"a": "1", "b": "2", "c": "1"}))
     assert list(record["notebooks"]) == ["a", "c"] and list(record["claims"]) == [
         "a.1", "c.1"]
+
+
+def test_a_record_grows_by_new_seeds(tmp_path):
+    """In two sittings, the first lost but for its record: the counts are those of one,
+    and a seed that is there twice counts once.
+    """
+    source = RECORD.replace('"holds": {}, "found": {}', """
+        "holds": {"a": found == "held"}, "found": {"a": {"mean": float(seed)}}""") + """
+claim("x.1", found="held" if seed % 3 else "undecided")
+assert seed != 5"""
+    words = book(tmp_path, quick=[source])
+    path = tmp_path / "book" / "record" / "replication.json"
+
+    def after(*seeds):
+        for text in seeds:
+            replicate.main([*words, "--seeds", text])
+            replicate.main([*words, "--seeds", text, "--summary"])
+            shutil.rmtree(tmp_path / "out")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        path.unlink()
+        record["notebooks"]["quick"].pop("seconds")
+        record["notebooks"]["quick"].pop("megabytes")
+        return record
+
+    grown, once = after("1-3", "3-5"), after("1-5")
+    found = grown["claims"]["x.1"]["situations"]["a"]
+    assert found.pop("of") == 3 and found.pop("median") == 2.0
+    assert found.pop("quartiles") == [1.5, 2.5]  # of the sitting with more seeds
+    for name in ("of", "median", "quartiles"):
+        once["claims"]["x.1"]["situations"]["a"].pop(name)
+    assert grown == once
 
 
 def test_words_that_name_no_run(tmp_path, capsys):

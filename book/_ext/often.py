@@ -51,8 +51,8 @@ def spread(entry):
                  if found.get(word)]
         if "median" in found:
             low, high = found["quartiles"]
-            parts.append(f"median {found['median']:g}, half of the seeds from {low:g} "
-                         f"to {high:g}")
+            parts.append(f"median {found['median']:g}, half of {found['of']} seeds "
+                         f"from {low:g} to {high:g}")
         if parts:
             items += f"<dt>{escape(name or 'As said')}</dt><dd>{'; '.join(parts)}</dd>"
     return (f"<details><summary>{swap('what was measured', '측정값')}</summary>"

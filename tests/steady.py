@@ -3,9 +3,10 @@
     python tests/steady.py losses           # what `make steady NAME=losses` calls
     python tests/steady.py losses --seeds 3 4
 
-Stored outputs must come out the same (strict nbval): as the machine is, and under every
+Stored outputs must come out the same (strict nbval): as the machine is, under every
 pair of a number of threads, a kernel of NumPy's BLAS and one of PyTorch that this
-processor can run. With other seeds and the sizes of the variant, the assertions must
+processor can run, and with digits that differ in their last bits, which stands for the
+processors that are not at hand. With other seeds and the sizes of the variant, the assertions must
 hold. Prints a line for each run; exits with 1 if one failed. tests/drift.py does the
 same for the whole book.
 """
@@ -26,6 +27,7 @@ from allpairspy import AllPairs
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]
 ONE_THREAD = dict.fromkeys(THREADS, "1")
+NUDGED = str(ROOT / "tests" / "nudged")
 
 # what is varied: of each family of kernels one, from the oldest processors on
 CHOICES = {
@@ -107,7 +109,9 @@ def oldest_numpy():
 
 
 def settings():
-    """(name, environment) of each strict run: as the machine is, and the pairs."""
+    """(name, environment) of each strict run: as the machine is, the pairs, and with
+    the digits nudged.
+    """
     yield "as it is, 1 thread", ONE_THREAD
     lacking = {(variable, value) for variable, value, _ in absent()}
     choices = {name: [value for value in values if (name, value) not in lacking]
@@ -119,6 +123,7 @@ def settings():
             variables |= oldest_numpy()
         name = ", ".join([*row.values(), f"{threads} thread" + "s" * (threads != "1")])
         yield name, variables
+    yield "digits larger by 1e-14, 1 thread", ONE_THREAD | {"PYTHONPATH": NUDGED}
 
 
 def run(name, command, environment, folder=ROOT):

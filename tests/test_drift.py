@@ -4,7 +4,10 @@ what passed is not repeated, what fails stops nothing.
 
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -97,11 +100,22 @@ def test_a_kernel_that_is_not_taken_is_said(monkeypatch):
     finally:
         steady.cannot.cache_clear()
     named = "as it is, 1 thread"
-    assert list(settings)[0] == named and len(settings) == 5  # 2 × 2 × 1 and that one
+    assert list(settings)[0] == named and len(settings) == 6  # 2 × 2 × 1 beside two
     assert all(("NPY" in variables) == ("Prescott" in name)
                for name, variables in settings.items())
     assert {variables["OMP_NUM_THREADS"] for variables in settings.values()} == {
         "1", "2"}
+
+
+@pytest.mark.parametrize("ask", ["load_digits().data", "load_digits().images",
+                                 "load_digits(return_X_y=True)[0]"])
+def test_the_digits_are_nudged(ask):
+    """In every Python below it, by more than rounding and less than anything prints."""
+    code = f"from sklearn.datasets import load_digits; print({ask}.max() / 16 - 1)"
+    *_, (_, variables) = steady.settings()
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | variables,
+                          capture_output=True, text=True, check=True)
+    assert 1e-15 < float(done.stdout) < 1e-13
 
 
 def test_every_python_that_is_supported_is_asked_for(monkeypatch):

@@ -6,9 +6,9 @@
 Stored outputs must come out the same (strict nbval): as the machine is, under every
 pair of a number of threads, a kernel of NumPy's BLAS and one of PyTorch that this
 processor can run, and with digits that differ in their last bits, which stands for the
-processors that are not at hand. With other seeds and the sizes of the variant, the assertions must
-hold. Prints a line for each run; exits with 1 if one failed. tests/drift.py does the
-same for the whole book.
+processors that are not at hand. With other seeds and the sizes of the variant, the
+assertions must hold. Prints a line for each run; exits with 1 if one failed.
+tests/drift.py does the same for the whole book.
 """
 
 import argparse

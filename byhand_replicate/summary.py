@@ -197,13 +197,16 @@ def merged(record, old):
 
 
 def main(runs, arguments):
-    """Add what is there to book/record/replication.json, and say what is in it. Seeds
-    that it has stay as they are, unless their notebook has changed: so its runs may
-    come from several machines. To count anew, delete it.
+    """Add what is there to the record, and say what is in it. Seeds that it has stay as
+    they are, unless their notebook has changed: so its runs may come from several
+    machines. To count anew, delete it. Stored sizes on the CPU have
+    book/record/replication.json, others a file in the folder replication beside it.
     """
     from byhand_replicate.replicate import read, write
 
-    path = arguments.book / "record" / "replication.json"
+    kind = f"{arguments.device}-{arguments.sizes}"
+    path = arguments.book / "record" / (
+        "replication.json" if kind == "cpu-stored" else f"replication/{kind}.json")
     sources = {notebook.name: notebooks.source_hash(notebook.read())
                for notebook in notebooks.find(arguments.book)}
     old = standing(read(path), sources)

@@ -148,7 +148,9 @@ KNOWN = {
                    "x.2": ENTRY | {"contradicted": 0, "undecided": 2, "n": 29,
                                    "not_reached": 1}},
         "notebooks": {"x": RUNS, "y": RUNS | {"seconds": 52.0}},
-        "run": {"device": "cpu", "sizes": "stored", "versions": [], "dates": []}}}
+        "run": {"device": "cpu", "gpu": [None], "sizes": "stored", "versions": [],
+                "dates": []}},
+    "elsewhere": {}}
 
 
 def test_the_page_adds_up_how_often_claims_held(often):
@@ -162,6 +164,16 @@ def test_the_page_adds_up_how_often_claims_held(often):
     assert "27&nbsp;/&nbsp;29" in page and "30&nbsp;/&nbsp;30" in page
     assert "No run with many seeds" in often.frequencies(
         KNOWN | {"replication": {"claims": {}, "notebooks": {}}})
+
+
+def test_other_devices_are_added_up_apart(often):
+    there = {"claims": {"x.1": ENTRY | {"held": 2, "contradicted": 0, "undecided": 0,
+                                        "n": 2, "not_reached": 0}},
+             "notebooks": {"x": RUNS}, "run": KNOWN["replication"]["run"] | {
+                 "device": "cuda", "gpu": [None, "A card"]}}
+    page = often.frequencies(KNOWN | {"elsewhere": {"cuda-stored": there}})
+    assert "1 claims of 1 notebooks, with up to 2 seeds each, came out 2 times" in page
+    assert "<p>A card, stored sizes; " in page and "came out 60 times" in page
 
 
 def test_the_page_says_what_a_thousand_seeds_would_take(often):
@@ -182,3 +194,6 @@ def test_the_many_seeds_are_no_device(record, tmp_path):
     (tmp_path / "cpu.json").write_text("{}")
     assert list(record.stored(tmp_path)) == ["cpu"]
     assert record.replication(tmp_path)["claims"] == {"x.1": {}}
+    (tmp_path / "replication").mkdir()
+    (tmp_path / "replication" / "cuda-stored.json").write_text('{"claims": {}}')
+    assert record.elsewhere(tmp_path) == {"cuda-stored": {"claims": {}}}

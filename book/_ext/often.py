@@ -43,6 +43,15 @@ def overview(claims, notebooks):
     return f"<p>{swap(english, korean)}</p>"
 
 
+def conditions(run):
+    """Where a record comes from, as a paragraph."""
+    packages = "; ".join(f"NumPy {escape(v['numpy'])}, PyTorch {escape(v['torch'])}, "
+                         f"Python {escape(v['python'])}" for v in run["versions"])
+    cards = [card for card in run["gpu"] if card] if run["device"] != "cpu" else []
+    return (f"<p>{escape(', '.join(cards) or run['device'])}, {run['sizes']} sizes; "
+            f"{packages}; {' to '.join(sorted(set(run['dates'])))}.</p>")
+
+
 def spread(entry):
     """What each situation of a claim gave over the seeds, folded."""
     items = ""
@@ -88,13 +97,11 @@ def frequencies(known, **_):
             for id, entry in order if id in texts and id in known["boxes"]]
     heads = [swap("Claim", "주장"), swap("Verdict", "판정"),
              *(swap(plain(name).capitalize(), word) for name, word in OUTCOMES.items())]
-    run = record["run"]
-    packages = "; ".join(f"NumPy {escape(v['numpy'])}, PyTorch {escape(v['torch'])}, "
-                         f"Python {escape(v['python'])}" for v in run["versions"])
-    return (overview(record["claims"], record["notebooks"])
-            + f"<p>{escape(run['device'])}, {run['sizes']} sizes; {packages}; "
-            f"{' to '.join(sorted(set(run['dates'])))}.</p>"
-            + table(heads, rows, "replication") + ended(record))
+    others = "".join(overview(other["claims"], other["notebooks"])
+                     + conditions(other["run"]) for other in known["elsewhere"].values()
+                     if other["claims"])
+    return (overview(record["claims"], record["notebooks"]) + conditions(record["run"])
+            + others + table(heads, rows, "replication") + ended(record))
 
 
 def ended(record):

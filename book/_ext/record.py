@@ -106,6 +106,12 @@ def replication(folder=FOLDER):
     return one(folder, "replication.json", {"run": {}, "notebooks": {}, "claims": {}})
 
 
+def elsewhere(folder=FOLDER):
+    """The same of other devices and sizes, by their names."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted((Path(folder) / "replication").glob("*.json"))}
+
+
 def drift(folder=FOLDER):
     """What tests/drift.py saw under other kernels, threads and versions."""
     return one(folder, "drift.json", {"runs": [], "missing": []})

@@ -24,7 +24,7 @@ import timing
 import yaml
 from lxml import etree
 from lxml import html as lxml_html
-from record import drift, replication, stored, workers
+from record import drift, elsewhere, replication, stored, workers
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = "https://deep-learning-by-hand.github.io/book/"
@@ -444,7 +444,7 @@ def collect(outdir, names, order):
     """Everything that the lists need, read from the pages of these names."""
     korean = load("korean.yml")
     known = {"catalogue": load("questions.yml")["questions"], "records": stored(),
-             "replication": replication(), "drift": drift(),
+             "replication": replication(), "elsewhere": elsewhere(), "drift": drift(),
              "speed": timing.load("speed"), "notebooks": timing.load("notebooks"),
              "boxes": {}, "answers": {}, "titles": {}, "groups": {}, "search": [],
              "exercises": [], "chapters": order,

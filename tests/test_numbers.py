@@ -36,7 +36,6 @@ DERIVED = {
     ("questions/optimizers", "6.6"): "the largest value of a formula over its steps",
     ("questions/regularization", "1.69"): "the bound of a paper",
     ("questions/transfer_learning", "2.6"): "Howard and Ruder, 2018",
-    ("questions/transfer_learning", "0.26"): "0.64 less 0.38, both printed",
 }
 # {(claim, number): who reports it}
 CITED = {

@@ -418,7 +418,7 @@ class MultiMarginLoss(Loss):
     prediction (N, C) holds scores, target (N,) class indices; a single example has the
     shapes (C,) and (). Where a lead is just the margin, the slope is 0. A score of NaN
     gives NaN (PyTorch leaves it out), and so do two of -inf, one of them the right
-    one (infinite in PyTorch). The losses have the target's shape; reduction and
+    one (0 or infinite in PyTorch). The losses have the target's shape; reduction and
     backward are as in L1Loss. Raises TypeError or ValueError for targets that are no
     class indices, ValueError for a margin that is not finite and for the mean of an
     empty batch.

@@ -63,7 +63,7 @@ class LeakyReLU(Elementwise):
         self.negative_slope = float(negative_slope)
 
     def value(self, x):
-        # eq. activations-leaky; 0 * inf would warn, also where it is not taken
+        # eq. activations-leaky
         return np.maximum(x, 0) + self.negative_slope * np.minimum(x, 0)
 
     def slope(self, x, y):

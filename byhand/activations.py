@@ -63,8 +63,8 @@ class LeakyReLU(Elementwise):
         self.negative_slope = float(negative_slope)
 
     def value(self, x):
-        # eq. activations-leaky
-        return np.maximum(x, 0) + self.negative_slope * np.minimum(x, 0)
+        # eq. activations-leaky; 0 * inf would warn, also where it is not taken
+        return np.where(x > 0, x, self.negative_slope * np.minimum(x, 0))
 
     def slope(self, x, y):
         return np.where(x > 0, np.ones_like(x), self.negative_slope)
@@ -95,7 +95,7 @@ class PReLU(Layer):
                 f"x must have the shape (N, {len(weight)}, ...), got {x.shape}")
         self.x = x
         # eq. activations-leaky
-        return np.asarray(np.maximum(x, 0) + self._by_channel() * np.minimum(x, 0))
+        return np.where(x > 0, x, self._by_channel() * np.minimum(x, 0))
 
     def backward(self, dy):
         check_array("dy", dy, self.x.shape, self.x.dtype)
@@ -121,7 +121,7 @@ class ELU(Elementwise):
 
     def value(self, x):
         # eq. activations-elu
-        return np.maximum(x, 0) + self.alpha * np.expm1(np.minimum(x, 0))
+        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
 
     def slope(self, x, y):
         return np.where(x > 0, 1, self.alpha * np.exp(np.minimum(x, 0)))
@@ -140,7 +140,7 @@ class CELU(Elementwise):
 
     def value(self, x):
         # eq. activations-elu
-        return np.maximum(x, 0) + self.alpha * np.expm1(self._exponent(x))
+        return np.where(x > 0, x, self.alpha * np.expm1(self._exponent(x)))
 
     def slope(self, x, y):
         return np.where(x > 0, 1, np.exp(self._exponent(x)))

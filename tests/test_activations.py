@@ -301,6 +301,15 @@ def test_no_warning_from_the_branch_that_is_not_taken():
         assert celu.backward(np.ones(1, np.float32)) == 0
 
 
+@pytest.mark.parametrize("layer", [
+    LeakyReLU(np.inf), PReLU(init=-np.inf), ELU(np.inf), CELU(np.inf)],
+    ids=lambda layer: type(layer).__name__)
+def test_an_infinite_parameter_leaves_the_other_branch_alone(layer):
+    with np.errstate(invalid="ignore"):
+        assert layer.forward(np.array([3.0, -2.0]))[0] == 3
+        assert layer.backward(np.array([5.0, 5.0]))[0] == 5
+
+
 def test_squared_relu_beyond_the_largest_number():
     with np.errstate(all="raise"):
         layer = SquaredReLU()

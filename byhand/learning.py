@@ -85,8 +85,9 @@ def group_k_fold(groups, k):
     """As k_fold, of groups (N,), integers, no group on both sides: the largest
     group first, each goes to the part that has the fewest examples so far.
 
-    As scikit-learn's GroupKFold. Raises ValueError unless k lies in 2 to the number
-    of groups, TypeError for groups that are no integers.
+    As scikit-learn's GroupKFold, of which older versions may take groups of one size
+    in another order. Raises ValueError unless k lies in 2 to the number of groups,
+    TypeError for groups that are no integers.
     """
     values, places = np.unique(_integers("groups", groups), return_inverse=True)
     k = _count(k, len(values), "groups")

@@ -72,6 +72,13 @@ class Run:
         """The files and options that pytest gets."""
         return library_tests() if self.python else ["--nbval", "book"]
 
+    @property
+    def dist(self):
+        """How tests are dealt out: the cells of a notebook stay together, the notebooks
+        of test_variants.py need not.
+        """
+        return "worksteal" if self.python else "loadfile"
+
     def sources(self):
         """The files on which it hangs."""
         tests = ["tests/conftest.py", "tests/registry.py", "byhand_replicate/*.py",
@@ -90,7 +97,7 @@ def library_tests():
 
 
 def pythons():
-    """The minor versions that the project supports, "3.10" first: those that uv knows
+    """The minor versions that the project supports, "3.11" first: those that uv knows
     as released, whether it finds them here or not.
     """
     done = subprocess.run([*UV, "python", "list", "--output-format", "json"],
@@ -196,7 +203,7 @@ def execute(run, python, processes):
     report, log = (FOLDER / f"{run.folder.name}{end}" for end in (".xml", ".log"))
     report.unlink(missing_ok=True)
     command = [python, "-m", "pytest", *run.tests(), "-q", "-p", "no:cacheprovider",
-               "-n", str(processes), "--dist", "loadfile", f"--junitxml={report}"]
+               "-n", str(processes), "--dist", run.dist, f"--junitxml={report}"]
     with log.open("w", encoding="utf-8") as file:
         try:
             status = subprocess.run(command, cwd=ROOT,

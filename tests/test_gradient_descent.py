@@ -523,7 +523,8 @@ def test_strong_wolfe_takes_torch_s_steps_whatever_it_meets(lines, t, smallest, 
     ours = Script(lines, 0.25)
     found, count = strong_wolfe(ours, t, Script.zero, c1=0.25, c2=0.5,
                                 smallest=smallest, max_ls=max_ls)
-    np.testing.assert_allclose(ours.steps, theirs.steps, rtol=1e-9)
+    # a step that cancels to nearly 0 keeps the rounding of its bracket
+    np.testing.assert_allclose(ours.steps, theirs.steps, rtol=1e-9, atol=1e-15 * t)
     assert count == evaluations == len(ours.steps)
     assert (found.t, found.value) == pytest.approx((step, value))
 

@@ -119,8 +119,10 @@ def plan(times=1):
     runs += [Run(f"newest versions, Python {minor}", python=minor)
              for minor in reversed(minors)]
     (name, variables), *others = steady.settings()
-    runs += [Run(f"strict: {name}, time {i}", variables) for i in range(1, times + 1)]
-    return runs + [Run(f"strict: {name}", variables) for name, variables in others]
+    first, *again = [Run(f"strict: {name}, time {i}", variables)
+                     for i in range(1, times + 1)]
+    return [*runs, first, *[Run(f"strict: {name}", variables)
+                            for name, variables in others], *again]
 
 
 # ---- an environment

@@ -321,6 +321,8 @@ def main():
     parser.add_argument("-n", "--processes", type=int, default=2)
     parser.add_argument("--list", action="store_true", help="name the runs, run none")
     arguments = parser.parse_args()
+    if arguments.times < 1:
+        parser.error(f"--times must be at least 1, got {arguments.times}")
     runs = plan(arguments.times)
     asked = [run for run in runs if arguments.only in run.name]
     if not asked:

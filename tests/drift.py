@@ -145,6 +145,10 @@ def reason(said):
     start = next((i for i, line in enumerate(lines)
                   if line.startswith(("error", "No solution"))), 0)
     text = " ".join(line for line in lines[start:] if line)
+    # of a chain of causes the first and the last; how long it tried is of no interest
+    first, *causes = re.split(r" caused? by: | cause: ", text, flags=re.IGNORECASE)
+    first = re.sub(r" after \d+ retries in [\d.]+s", "", first)
+    text = ": ".join([first, *causes[-1:]])
     return re.sub(r"https?://\S+|(?:/[\w.+-]+){2,}/?", "…", text)[:300]
 
 

@@ -172,7 +172,10 @@ def test_what_uv_refuses_cannot_be_had():
     said = (f"warning: at {folder}\nerror: Failed to install cpython\n  Caused by: No "
             f"answer from https://example.org/a.tar.gz for {folder}\n")
     assert drift.reason(said) == (
-        "error: Failed to install cpython Caused by: No answer from … for …")
+        "error: Failed to install cpython: No answer from … for …")
+    assert drift.reason("error: Request failed after 3 retries in 5.1s\n  cause: dns\n"
+                        "  cause: no such name\n") == (
+        "error: Request failed: no such name")
     assert drift.reason("  × No solution found:\n  ╰─▶ Because a>1") == (
         "No solution found: Because a>1")
 

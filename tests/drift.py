@@ -12,10 +12,11 @@ hold with the oldest versions that pyproject.toml admits and, under each Python 
 finds or can fetch, with the newest that the registry has. Each has an environment of
 its own, of wheels alone, in _build/drift.
 
-A run that fails does not stop the others, and one that passed is not repeated while
-nothing has changed that it hangs on: a line for each run is kept in
-_build/drift/runs.jsonl. The last line of each becomes a row of book/record/drift.json,
-which the site shows, together with what could not be had. Exits with 1 if a run failed.
+A run that fails does not stop the others, and a file of it that passed, a notebook or
+tests, is not repeated while nothing has changed that it hangs on: a line for each run
+is kept in _build/drift/runs.jsonl. The last line of each becomes a row of
+book/record/drift.json, which the site shows, together with what could not be had.
+Exits with 1 if a run failed.
 
 With pyenv, PYENV_VERSION=3.11.7:3.12.1 shows uv more than one Python.
 """
@@ -44,8 +45,12 @@ UV = [sys.executable, "-m", "uv", "--no-progress"]
 HOURS = 4  # a run that takes longer hangs
 SHOWN = 10  # failures of a run that are listed
 
-NOTEBOOKS = ["book/*.ipynb", "book/questions/*.ipynb", "book/questions.yml",
-             "book/conftest.py", "byhand/*.py"]
+NOTEBOOKS = ["book/*.ipynb", "book/questions/*.ipynb"]
+# on what each file of a run hangs, besides itself
+LIBRARY = ["byhand/*.py", "book/questions.yml"]
+STRICT = [*LIBRARY, "book/conftest.py"]
+TESTS = [*LIBRARY, "byhand_replicate/*.py", "tests/conftest.py", "tests/registry.py"]
+VARIANTS = "tests/test_variants.py"  # runs all notebooks
 
 
 class CannotBeHad(Exception):
@@ -68,23 +73,30 @@ class Run:
     def folder(self):
         return FOLDER / re.sub(r"[^a-z0-9.]+", "-", self.name.lower())
 
-    def tests(self):
-        """The files and options that pytest gets."""
-        return library_tests() if self.python else ["--nbval", "book"]
+    def files(self):
+        """What it goes through, kept one by one: the notebooks, or files of tests."""
+        return library_tests() if self.python else [name_of(p) for p in matching(
+            NOTEBOOKS)]
 
-    @property
-    def dist(self):
-        """How tests are dealt out: the cells of a notebook stay together, the notebooks
-        of test_variants.py need not.
+    def options(self):
+        """Of pytest: the cells of a notebook stay together, the notebooks of
+        test_variants.py need not.
         """
-        return "worksteal" if self.python else "loadfile"
+        return ["--dist", "worksteal"] if self.python else [
+            "--nbval", "--dist", "loadfile"]
 
-    def sources(self):
-        """The files on which it hangs."""
-        tests = ["tests/conftest.py", "tests/registry.py", "byhand_replicate/*.py",
-                 *library_tests()] if self.python else []
-        return sorted(path for pattern in NOTEBOOKS + tests
-                      for path in ROOT.glob(pattern))
+    def sources(self, name):
+        """The files on which one of them hangs."""
+        patterns = TESTS if self.python else STRICT
+        return matching([*patterns, name, *(NOTEBOOKS if name == VARIANTS else [])])
+
+
+def matching(patterns):
+    return sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
 
 
 def library_tests():
@@ -182,34 +194,49 @@ def install(run, python, requirements):
 # ---- a run
 
 
-def key(run, requirements):
-    """What changes as soon as a run may come out otherwise."""
-    state = hashlib.sha256(requirements.encode())
+def keys(run, requirements):
+    """{file: what changes as soon as it may come out otherwise}."""
+    shared = hashlib.sha256(requirements.encode())
     if not run.python:
-        state.update(json.dumps(steady.probe(variables=run.variables)).encode())
-    for path in run.sources():
-        state.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
-    return state.hexdigest()[:16]
+        shared.update(json.dumps(steady.probe(variables=run.variables)).encode())
+    found = {}
+    for name in run.files():
+        state = shared.copy()
+        for path in run.sources(name):
+            state.update(name_of(path).encode() + path.read_bytes())
+        found[name] = state.hexdigest()[:16]
+    return found
 
 
-def counted(path):
-    """{"passed", "failed", "skipped", "failures"} of pytest's report in XML."""
-    cases = list(ElementTree.parse(path).getroot().iter("testcase"))
-    bad = [case for case in cases
-           if case.find("failure") is not None or case.find("error") is not None]
-    skipped = sum(case.find("skipped") is not None for case in cases)
-    names = list(dict.fromkeys(f"{c.get('classname')}::{c.get('name')}" for c in bad))
-    return {"passed": len(cases) - len(bad) - skipped, "failed": len(bad),
-            "skipped": skipped, "failures": names}
+def counted(path, files):
+    """{file: {"passed", "failed", "skipped", "failures"}} of pytest's report in XML."""
+    found = {name: {"passed": 0, "failed": 0, "skipped": 0, "failures": []}
+             for name in files}
+    places = {name.removesuffix(".py").replace("/", "."): name for name in files}
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        # "tests.test_a" or "tests.test_a.TestClass"; what can't be read has no class
+        place = case.get("classname") or case.get("name")
+        counts = found[next(name for at, name in places.items()
+                            if f"{place}.".startswith(f"{at}."))]
+        if case.find("failure") is not None or case.find("error") is not None:
+            counts["failures"].append(f"{case.get('classname')}::{case.get('name')}")
+            counts["failed"] += 1
+        elif case.find("skipped") is not None:
+            counts["skipped"] += 1
+        else:
+            counts["passed"] += 1
+    return found
 
 
-def execute(run, python, processes):
-    """Let pytest go through a run; its counts, whether all is well, and the log."""
+def execute(run, python, processes, files):
+    """Let pytest go through files of a run; {file: its counts, and whether all is
+    well}.
+    """
     FOLDER.mkdir(parents=True, exist_ok=True)
     report, log = (FOLDER / f"{run.folder.name}{end}" for end in (".xml", ".log"))
     report.unlink(missing_ok=True)
-    command = [python, "-m", "pytest", *run.tests(), "-q", "-p", "no:cacheprovider",
-               "-n", str(processes), "--dist", run.dist, f"--junitxml={report}"]
+    command = [python, "-m", "pytest", *files, *run.options(), "-q", "-p",
+               "no:cacheprovider", "-n", str(processes), f"--junitxml={report}"]
     with log.open("w", encoding="utf-8") as file:
         try:
             status = subprocess.run(command, cwd=ROOT,
@@ -219,10 +246,23 @@ def execute(run, python, processes):
                                     timeout=HOURS * 3600).returncode
         except subprocess.TimeoutExpired:
             status = f"longer than {HOURS} hours"
-    counts = counted(report) if report.is_file() else {
-        "passed": 0, "failed": 0, "skipped": 0, "failures": [f"pytest: {status}"]}
-    return counts | {"ok": status == 0 and counts["passed"] > 0,
-                     "log": log.relative_to(ROOT).as_posix()}
+    found = counted(report, files) if report.is_file() else {
+        name: {"passed": 0, "failed": 0, "skipped": 0, "failures": []}
+        for name in files}
+    for name, counts in found.items():
+        ended = status in (0, 1) and counts["passed"] > 0
+        counts["ok"] = ended and not counts["failed"]
+        if not ended and not counts["failures"]:
+            counts["failures"].append(f"{name}: pytest: {status}")
+    return found
+
+
+def total(parts):
+    """The counts of a run, of those of its files."""
+    return {name: sum(one[name] for one in parts.values())
+            for name in ("passed", "failed", "skipped")} | {
+        "failures": [text for one in parts.values() for text in one["failures"]],
+        "ok": all(one["ok"] for one in parts.values())}
 
 
 def commit():
@@ -232,14 +272,17 @@ def commit():
 
 
 def attempt(run, earlier, processes):
-    """The entry of a run, and whether it is new: an earlier one that passed is kept."""
+    """The entry of a run, and whether it is new: what passed earlier is kept."""
     entry = {"name": run.name, "kind": "assertions" if run.python else "strict",
              "date": date.today().isoformat(), "commit": commit()}
     try:
         python = interpreter(run)
         requirements = resolve(run, python)
-        state = key(run, requirements)
-        if earlier.get("key") == state and earlier.get("ok"):
+        states = keys(run, requirements)
+        parts = {name: one for name, one in earlier.get("files", {}).items()
+                 if one["ok"] and one["key"] == states.get(name)}
+        left = [name for name in states if name not in parts]
+        if not left:
             return earlier, False
         if run.python:
             install(run, python, requirements)
@@ -252,11 +295,15 @@ def attempt(run, earlier, processes):
         # these versions are there, and cannot even be imported
         return dict.fromkeys(COLUMNS) | entry | {
             "ok": False, "passed": 0, "failed": 0, "skipped": 0, "minutes": 0,
-            "failures": [str(problem)], "log": str(run.folder)}, True
+            "failures": [str(problem)], "log": str(run.folder), "files": {}}, True
     started = time.monotonic()
-    entry |= found | {"threads": int(run.variables["OMP_NUM_THREADS"]), "key": state}
-    entry |= execute(run, python, processes)
-    return entry | {"minutes": round((time.monotonic() - started) / 60, 1)}, True
+    entry["kept"] = len(parts)
+    for name, one in execute(run, python, processes, left).items():
+        parts[name] = one | {"key": states[name]}
+    return entry | found | total(parts) | {
+        "threads": int(run.variables["OMP_NUM_THREADS"]), "files": parts,
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "log": name_of(FOLDER / f"{run.folder.name}.log")}, True
 
 
 def tell(entry, new):
@@ -267,6 +314,8 @@ def tell(entry, new):
     counts = ", ".join(f"{entry[name]} {name}" for name in
                        ("passed", "failed", "skipped"))
     when = f"{entry['minutes']} min" if new else f"kept from {entry['date']}"
+    if new and entry.get("kept"):
+        when += f", {entry['kept']} of {len(entry['files'])} files kept"
     print(f"{word:<8}{entry['name']}: {counts}; {when}", flush=True)
     if not entry["ok"]:
         for name in entry["failures"][:SHOWN]:

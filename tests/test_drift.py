@@ -50,8 +50,12 @@ def book(tmp_path, monkeypatch):
 class Suite(drift.Run):
     """A strict run of a few tests, so that a test of the runner takes a second."""
 
-    def tests(self):
-        return [f"test_{self.name}.py"]
+    def files(self):
+        return sorted(drift.name_of(path) for path in
+                      drift.ROOT.glob(f"test_{self.name}*.py"))
+
+    def options(self):
+        return []
 
 
 def go(book, monkeypatch, *words, **suites):
@@ -151,17 +155,30 @@ def test_the_tests_of_the_library_are_found(root):
     assert not {"tests/test_site.py", "tests/test_repository.py"} & set(files)
 
 
-def test_a_run_hangs_on_what_it_runs(book):
-    """The key changes with the library, with versions, and not with the rest."""
+def test_a_file_hangs_on_what_it_runs(book):
+    """On itself, the library and the versions; the variants on all notebooks, too."""
+    for name in ("book/a.ipynb", "book/questions/b.ipynb", "tests/test_tiny.py",
+                 "tests/test_variants.py"):
+        (book / name).parent.mkdir(parents=True, exist_ok=True)
+        (book / name).write_text(name)
     strict, other = drift.Run("strict"), drift.Run("newest", python="3.12")
-    keys = [drift.key(strict, ""), drift.key(other, "numpy==2.0"),
-            drift.key(other, "numpy==2.1")]
-    (book / "README.md").write_text("text")
-    assert [drift.key(strict, ""), drift.key(other, "numpy==2.0"),
-            drift.key(other, "numpy==2.1")] == keys and len(set(keys)) == 3
-    (book / "byhand" / "tiny.py").write_text("x = 2\n")
-    assert drift.key(strict, "") != keys[0]
-    assert drift.key(other, "numpy==2.0") != keys[1]
+    first, second = strict.files()
+    tests, variants = sorted(other.files())
+
+    def changed(name):
+        """Which files would run again after a change of this one."""
+        def states():
+            return drift.keys(strict, "") | drift.keys(other, "numpy==2.0")
+        before = states()
+        (book / name).write_text("changed " + name)
+        return [one for one, state in states().items() if state != before[one]]
+
+    assert changed("README.md") == []
+    assert changed(first) == [first, variants] and changed(tests) == [tests]
+    assert sorted(changed("byhand/tiny.py")) == sorted(
+        [first, second, tests, variants])
+    assert not set(drift.keys(other, "numpy==2.0").values()) & set(
+        drift.keys(other, "numpy==2.1").values())
 
 
 def test_what_uv_refuses_cannot_be_had():
@@ -206,6 +223,19 @@ def test_it_goes_on_after_a_failure_and_repeats_only_that(book, monkeypatch, cap
     said = capsys.readouterr().out
     assert re.search(r"ok +first: 2 passed, 0 failed, 1 skipped; [\d.]+ min\n", said)
     assert re.search(r"ok +second: .*; kept from ", said)
+
+
+def test_of_a_run_only_the_file_that_changed_is_repeated(book, monkeypatch, capsys):
+    good, bad = SUITE.format(True), SUITE.format(False)
+    run = go(book, monkeypatch, all=good, all_2=bad)[1]["runs"][0]
+    assert (run["passed"], run["failed"], run["skipped"]) == (3, 1, 2)
+    capsys.readouterr()
+    run = go(book, monkeypatch, all=good, all_2=good)[1]["runs"][0]
+    assert run["ok"] and (run["passed"], run["skipped"]) == (4, 2)
+    said = capsys.readouterr().out
+    assert re.search(r"ok +all: 4 passed, .* min, 1 of 2 files kept\n", said)
+    log = (book / "_build" / "all.log").read_text()
+    assert "2 passed" in log and "4 passed" not in log
 
 
 def test_a_part_leaves_the_rest_as_it_was(book, monkeypatch):

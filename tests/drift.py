@@ -296,12 +296,13 @@ def attempt(run, earlier, processes):
         return dict.fromkeys(COLUMNS) | entry | {
             "ok": False, "passed": 0, "failed": 0, "skipped": 0, "minutes": 0,
             "failures": [str(problem)], "log": str(run.folder), "files": {}}, True
-    started = time.monotonic()
+    started, threads = time.monotonic(), int(run.variables["OMP_NUM_THREADS"])
     entry["kept"] = len(parts)
-    for name, one in execute(run, python, processes, left).items():
+    # more threads than cores wait for one another
+    for name, one in execute(run, python, max(1, processes // threads), left).items():
         parts[name] = one | {"key": states[name]}
     return entry | found | total(parts) | {
-        "threads": int(run.variables["OMP_NUM_THREADS"]), "files": parts,
+        "threads": threads, "files": parts,
         "minutes": round((time.monotonic() - started) / 60, 1),
         "log": name_of(FOLDER / f"{run.folder.name}.log")}, True
 
@@ -371,7 +372,8 @@ def main():
     parser.add_argument("--only", default="", help="runs with this in their name")
     parser.add_argument("--times", type=int, default=1,
                         help="how often the run as the machine is")
-    parser.add_argument("-n", "--processes", type=int, default=2)
+    parser.add_argument("-n", "--processes", type=int, default=2,
+                        help="of one thread; with two, half as many")
     parser.add_argument("--list", action="store_true", help="name the runs, run none")
     arguments = parser.parse_args()
     if arguments.times < 1:

@@ -298,9 +298,8 @@ def everywhere(known, **_):
         return "<p>No such run is recorded yet.</p>"
     rows = "".join(one_run(run) for run in found["runs"])
     head = "".join(f'<th scope="col">{name}</th>' for name in (
-        "Run", "Python", "NumPy", "SciPy", "scikit-learn", "PyTorch",
-        "Kernels of NumPy, PyTorch", "Threads", "Passed", "Failed", "Skipped",
-        "Date"))
+        "Run", "Passed", "Failed", "Skipped", "Python", "NumPy", "SciPy",
+        "scikit-learn", "PyTorch", "Kernels of NumPy, PyTorch", "Threads", "Date"))
     missing = "".join(f"<li>{escape(one['name'])}: {escape(one['why'])}</li>"
                       for one in found["missing"])
     table = ('<div class="pst-scrollable-table-container">'
@@ -317,10 +316,10 @@ def one_run(run):
     if run["failures"]:
         names = "".join(f"<li>{escape(name)}</li>" for name in run["failures"])
         failed = f"<details><summary>{failed}</summary><ul>{names}</ul></details>"
-    cells = [escape(run[name] or "–") for name in ("python", "numpy", "scipy",
-                                                   "sklearn", "torch")]
-    cells += [escape(kernels), run["threads"] or "–", run["passed"], failed,
-              run["skipped"], run["date"]]
+    cells = [run["passed"], failed, run["skipped"]]
+    cells += [escape(run[name] or "–") for name in ("python", "numpy", "scipy",
+                                                    "sklearn", "torch")]
+    cells += [escape(kernels), run["threads"] or "–", run["date"]]
     return (f'<tr><th scope="row">{escape(run["name"])}</th>'
             + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
 

@@ -269,6 +269,10 @@ def at_night(page):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function("(scheme) => document.documentElement.dataset.theme "
                                "=== scheme", arg=scheme)
+        # colours that fade from one to the other have arrived
+        page.evaluate("() => Promise.allSettled(document.getAnimations().filter("
+                      "(a) => a instanceof CSSTransition).map((a) => a.finished))"
+                      ".then(() => 1)")
 
     turn("dark")
     try:
@@ -295,7 +299,8 @@ def axe(page, rules=None, everything=False):
                   "requestAnimationFrame(() => requestAnimationFrame(done))))")
     page.wait_for_function("() => { const at = document.documentElement.dataset; "
                            "return !at.reach || at.reach === at.reached; }")
-    options = {"resultTypes": ["violations"], "iframes": False}
+    # the page's policy would refuse to have its style sheets fetched by a script
+    options = {"resultTypes": ["violations"], "iframes": False, "preload": False}
     if rules:
         options["runOnly"] = {"type": "rule", "values": rules}
     found = page.evaluate(AXE,

@@ -577,6 +577,7 @@ def test_fuzz(name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", ENTRIES)
 def test_fuzz_long(name):
     """New cases in every run, unless BYHAND_SEED names those of an earlier one."""

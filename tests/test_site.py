@@ -251,15 +251,19 @@ def poor_alts(alts):
     return [alt for alt in alts if alt is None or nothing.match(alt.strip())]
 
 
-def lay_out(page):
-    """Lay out the cells that are off the screen, too, without a style element, which
-    the page's policy would refuse.
+def adopt(page, rules):
+    """Add rules of style without a style element, which the page's policy would refuse.
     """
-    page.evaluate("""() => {
+    page.evaluate("""(rules) => {
       const sheet = new CSSStyleSheet();
-      sheet.replaceSync("div.cell{content-visibility:visible!important}");
+      sheet.replaceSync(rules);
       document.adoptedStyleSheets.push(sheet);
-    }""")
+    }""", rules)
+
+
+def lay_out(page):
+    """Lay out the cells that are off the screen, too."""
+    adopt(page, "div.cell{content-visibility:visible!important}")
 
 
 @contextlib.contextmanager
@@ -269,11 +273,10 @@ def at_night(page):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function("(scheme) => document.documentElement.dataset.theme "
                                "=== scheme", arg=scheme)
-        # colours that fade from one to the other have arrived
-        page.evaluate("() => Promise.allSettled(document.getAnimations().filter("
-                      "(a) => a instanceof CSSTransition).map((a) => a.finished))"
-                      ".then(() => 1)")
 
+    # colours must not fade from one to the other: where a cell is skipped while it is
+    # off the screen, the fading waits without end
+    adopt(page, "*,*::before,*::after{transition:none!important}")
     turn("dark")
     try:
         yield

@@ -35,6 +35,7 @@ from datetime import date
 from xml.etree import ElementTree
 
 import steady
+import yaml
 from packaging.specifiers import SpecifierSet
 from steady import ONE_THREAD, ROOT
 
@@ -46,10 +47,11 @@ HOURS = 4  # a run that takes longer hangs
 SHOWN = 10  # failures of a run that are listed
 
 NOTEBOOKS = ["book/*.ipynb", "book/questions/*.ipynb"]
-# on what each file of a run hangs, besides itself
-LIBRARY = ["byhand/*.py", "book/questions.yml"]
-STRICT = [*LIBRARY, "book/conftest.py", "tests/nudged/*.py"]
-TESTS = [*LIBRARY, "byhand_replicate/*.py", "tests/conftest.py", "tests/registry.py"]
+CATALOGUE = "book/questions.yml"
+# on what each file of a run hangs, besides itself and the claims that it names
+STRICT = ["byhand/*.py", "book/conftest.py", "tests/nudged/*.py"]
+TESTS = ["byhand/*.py", "byhand_replicate/*.py", "tests/conftest.py",
+         "tests/registry.py"]
 VARIANTS = "tests/test_variants.py"  # runs all notebooks
 
 
@@ -85,10 +87,13 @@ class Run:
         return ["--dist", "worksteal"] if self.python else [
             "--nbval", "--dist", "loadfile"]
 
-    def sources(self, name):
-        """The files on which one of them hangs."""
-        patterns = TESTS if self.python else STRICT
-        return matching([*patterns, name, *(NOTEBOOKS if name == VARIANTS else [])])
+    def shared(self):
+        """The files on which all of them hang."""
+        return matching(TESTS if self.python else STRICT)
+
+    def own(self, name):
+        """What only one of them runs: itself, and for the variants the notebooks."""
+        return matching([name, *(NOTEBOOKS if name == VARIANTS else [])])
 
 
 def matching(patterns):
@@ -194,16 +199,33 @@ def install(run, python, requirements):
 # ---- a run
 
 
+def questions():
+    """The catalogue's questions with their claims; none without a catalogue."""
+    path = ROOT / CATALOGUE
+    return yaml.load(path.read_bytes(), getattr(
+        yaml, "CSafeLoader", yaml.SafeLoader))["questions"] if path.is_file() else []
+
+
+def named(text, questions):
+    """Those of whose claims a text names one; all if it reads the catalogue itself."""
+    return [question for question in questions if "catalogue" in text or any(
+        claim["id"] in text for claim in question["claims"])]
+
+
 def keys(run, requirements):
     """{file: what changes as soon as it may come out otherwise}."""
     shared = hashlib.sha256(requirements.encode())
     if not run.python:
         shared.update(json.dumps(steady.probe(variables=run.variables)).encode())
-    found = {}
+    for path in run.shared():
+        shared.update(name_of(path).encode() + path.read_bytes())
+    found, catalogue = {}, questions()
     for name in run.files():
-        state = shared.copy()
-        for path in run.sources(name):
-            state.update(name_of(path).encode() + path.read_bytes())
+        state, text = shared.copy(), ""
+        for path in run.own(name):
+            text += path.read_text(encoding="utf-8")
+            state.update(name_of(path).encode())
+        state.update((text + json.dumps(named(text, catalogue))).encode())
         found[name] = state.hexdigest()[:16]
     return found
 

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -156,23 +157,33 @@ def test_the_tests_of_the_library_are_found(root):
 
 
 def test_a_file_hangs_on_what_it_runs(book):
-    """On itself, the library and the versions; the variants on all notebooks, too."""
+    """On itself, the claims that it names, the library and the versions; the variants
+    on all notebooks, too.
+    """
     for name in ("book/a.ipynb", "book/questions/b.ipynb", "tests/test_tiny.py",
                  "tests/test_variants.py"):
         (book / name).parent.mkdir(parents=True, exist_ok=True)
-        (book / name).write_text(name)
+        (book / name).write_text(f'{name}: claim("{Path(name).stem}.1")')
     strict, other = drift.Run("strict"), drift.Run("newest", python="3.12")
     first, second = strict.files()
     tests, variants = sorted(other.files())
 
-    def changed(name):
+    def changed(name, text="changed"):
         """Which files would run again after a change of this one."""
         def states():
             return drift.keys(strict, "") | drift.keys(other, "numpy==2.0")
         before = states()
-        (book / name).write_text("changed " + name)
+        (book / name).write_text(text)
         return [one for one, state in states().items() if state != before[one]]
 
+    def catalogue(*claims):
+        return json.dumps({"questions": [{"claims": [{"id": id, "says": says}]}
+                                         for id, says in claims]})
+
+    assert changed(drift.CATALOGUE, catalogue(("a.1", "x"), ("b.1", "y"))) == [
+        first, second, variants]
+    assert changed(drift.CATALOGUE, catalogue(("a.1", "x"), ("b.1", "z"))) == [
+        second, variants]
     assert changed("README.md") == []
     assert changed(first) == [first, variants] and changed(tests) == [tests]
     assert sorted(changed("byhand/tiny.py")) == sorted(

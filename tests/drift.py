@@ -35,7 +35,7 @@ from datetime import date
 from xml.etree import ElementTree
 
 import steady
-import yaml
+from byhand.experiments import catalogue
 from packaging.specifiers import SpecifierSet
 from steady import ONE_THREAD, ROOT
 
@@ -47,7 +47,6 @@ HOURS = 4  # a run that takes longer hangs
 SHOWN = 10  # failures of a run that are listed
 
 NOTEBOOKS = ["book/*.ipynb", "book/questions/*.ipynb"]
-CATALOGUE = "book/questions.yml"
 # on what each file of a run hangs, besides itself and the claims that it names
 STRICT = ["byhand/*.py", "book/conftest.py", "tests/nudged/*.py"]
 TESTS = ["byhand/*.py", "byhand_replicate/*.py", "tests/conftest.py",
@@ -199,19 +198,6 @@ def install(run, python, requirements):
 # ---- a run
 
 
-def questions():
-    """The catalogue's questions with their claims; none without a catalogue."""
-    path = ROOT / CATALOGUE
-    return yaml.load(path.read_bytes(), getattr(
-        yaml, "CSafeLoader", yaml.SafeLoader))["questions"] if path.is_file() else []
-
-
-def named(text, questions):
-    """Those of whose claims a text names one; all if it reads the catalogue itself."""
-    return [question for question in questions if "catalogue" in text or any(
-        claim["id"] in text for claim in question["claims"])]
-
-
 def keys(run, requirements):
     """{file: what changes as soon as it may come out otherwise}."""
     shared = hashlib.sha256(requirements.encode())
@@ -219,13 +205,14 @@ def keys(run, requirements):
         shared.update(json.dumps(steady.probe(variables=run.variables)).encode())
     for path in run.shared():
         shared.update(name_of(path).encode() + path.read_bytes())
-    found, catalogue = {}, questions()
+    found = {}
     for name in run.files():
         state, text = shared.copy(), ""
         for path in run.own(name):
             text += path.read_text(encoding="utf-8")
             state.update(name_of(path).encode())
-        state.update((text + json.dumps(named(text, catalogue))).encode())
+        claims = {id: entry for id, entry in catalogue().items() if id in text}
+        state.update((text + json.dumps(claims)).encode())
         found[name] = state.hexdigest()[:16]
     return found
 

@@ -156,7 +156,7 @@ def test_the_tests_of_the_library_are_found(root):
     assert not {"tests/test_site.py", "tests/test_repository.py"} & set(files)
 
 
-def test_a_file_hangs_on_what_it_runs(book):
+def test_a_file_hangs_on_what_it_runs(book, monkeypatch):
     """On itself, the claims that it names, the library and the versions; the variants
     on all notebooks, too.
     """
@@ -168,23 +168,21 @@ def test_a_file_hangs_on_what_it_runs(book):
     first, second = strict.files()
     tests, variants = sorted(other.files())
 
-    def changed(name, text="changed"):
-        """Which files would run again after a change of this one."""
+    def changed(name, text="changed", **claims):
+        """Which files would run again after a change of this one, or of claims."""
         def states():
             return drift.keys(strict, "") | drift.keys(other, "numpy==2.0")
         before = states()
         (book / name).write_text(text)
+        catalogue.update(claims)
         return [one for one, state in states().items() if state != before[one]]
 
-    def catalogue(*claims):
-        return json.dumps({"questions": [{"claims": [{"id": id, "says": says}]}
-                                         for id, says in claims]})
-
-    assert changed(drift.CATALOGUE, catalogue(("a.1", "x"), ("b.1", "y"))) == [
-        first, second, variants]
-    assert changed(drift.CATALOGUE, catalogue(("a.1", "x"), ("b.1", "z"))) == [
-        second, variants]
+    catalogue = {}
+    monkeypatch.setattr(drift, "catalogue", lambda: catalogue)
     assert changed("README.md") == []
+    assert changed("README.md", **{"a.1": "x", "b.1": "y"}) == [
+        first, second, variants]
+    assert changed("README.md", **{"b.1": "z"}) == [second, variants]
     assert changed(first) == [first, variants] and changed(tests) == [tests]
     assert sorted(changed("byhand/tiny.py")) == sorted(
         [first, second, tests, variants])

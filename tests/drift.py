@@ -32,6 +32,7 @@ import time
 import tomllib
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from xml.etree import ElementTree
 
 import steady
@@ -48,7 +49,7 @@ SHOWN = 10  # failures of a run that are listed
 
 NOTEBOOKS = ["book/*.ipynb", "book/questions/*.ipynb"]
 # on what each file of a run hangs, besides itself and the claims that it names
-STRICT = ["byhand/*.py", "book/conftest.py", "tests/nudged/*.py"]
+STRICT = ["byhand/*.py", "book/conftest.py"]
 TESTS = ["byhand/*.py", "byhand_replicate/*.py", "tests/conftest.py",
          "tests/registry.py"]
 VARIANTS = "tests/test_variants.py"  # runs all notebooks
@@ -87,8 +88,10 @@ class Run:
             "--nbval", "--dist", "loadfile"]
 
     def shared(self):
-        """The files on which all of them hang."""
-        return matching(TESTS if self.python else STRICT)
+        """The files on which all of them hang; what its Python imports first, too."""
+        first = self.variables.get("PYTHONPATH")
+        return matching(TESTS if self.python else STRICT) + (
+            sorted(Path(first).glob("*.py")) if first else [])
 
     def own(self, name):
         """What only one of them runs: itself, and for the variants the notebooks."""

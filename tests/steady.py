@@ -5,9 +5,9 @@
 
 Stored outputs must come out the same (strict nbval): as the machine is, under every
 pair of a number of threads, a kernel of NumPy's BLAS and one of PyTorch that this
-processor can run, and with digits that differ in their last bits, which stands for the
-processors that are not at hand. With other seeds and the sizes of the variant, the
-assertions must hold. Prints a line for each run; exits with 1 if one failed.
+processor can run, and with random numbers that differ in their last bits, which stands
+for the processors that are not at hand. With other seeds and the sizes of the variant,
+the assertions must hold. Prints a line for each run; exits with 1 if one failed.
 tests/drift.py does the same for the whole book.
 """
 
@@ -110,7 +110,7 @@ def oldest_numpy():
 
 def settings():
     """(name, environment) of each strict run: as the machine is, the pairs, and with
-    the digits nudged.
+    random numbers nudged.
     """
     yield "as it is, 1 thread", ONE_THREAD
     lacking = {(variable, value) for variable, value, _ in absent()}
@@ -123,7 +123,8 @@ def settings():
             variables |= oldest_numpy()
         name = ", ".join([*row.values(), f"{threads} thread" + "s" * (threads != "1")])
         yield name, variables
-    yield "digits larger by 1e-14, 1 thread", ONE_THREAD | {"PYTHONPATH": NUDGED}
+    yield ("random numbers larger by 1e-14, 1 thread",
+           ONE_THREAD | {"PYTHONPATH": NUDGED})
 
 
 def run(name, command, environment, folder=ROOT):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("allpairspy", reason="it is part of requirements.txt")
@@ -112,15 +113,25 @@ def test_a_kernel_that_is_not_taken_is_said(monkeypatch):
         "1", "2"}
 
 
-@pytest.mark.parametrize("ask", ["load_digits().data", "load_digits().images",
-                                 "load_digits(return_X_y=True)[0]"])
-def test_the_digits_are_nudged(ask):
-    """In every Python below it, by more than rounding and less than anything prints."""
-    code = f"from sklearn.datasets import load_digits; print({ask}.max() / 16 - 1)"
+@pytest.mark.parametrize("ask", ["normal(size=9)", "standard_normal(9)",
+                                 "uniform(1, 2, 9)", "spawn(1)[0].normal(size=9)"])
+def test_random_numbers_are_nudged(ask):
+    """In every Python below it, by more than rounding and less than anything prints;
+    a generator that is given is not nudged again.
+    """
+    code = f"import numpy as np; print(*np.random.default_rng(5).{ask})"
+    again = code.replace("default_rng(5)", "default_rng(np.random.default_rng(5))")
     *_, (_, variables) = steady.settings()
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | variables,
-                          capture_output=True, text=True, check=True)
-    assert 1e-15 < float(done.stdout) < 1e-13
+
+    def drawn(code, environment):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True,
+                              env=os.environ | environment, text=True, check=True)
+        return np.array(done.stdout.split(), dtype=float)
+
+    plain, nudged = drawn(code, {}), drawn(code, variables)
+    ratio = nudged / plain - 1
+    assert (ratio > 1e-15).all() and (ratio < 1e-13).all()
+    assert np.array_equal(drawn(again, variables), nudged)
 
 
 def test_every_python_that_is_supported_is_asked_for(monkeypatch):
@@ -161,7 +172,7 @@ def test_a_file_hangs_on_what_it_runs(book, monkeypatch):
     on all notebooks, too.
     """
     for name in ("book/a.ipynb", "book/questions/b.ipynb", "tests/test_tiny.py",
-                 "tests/test_variants.py"):
+                 "tests/test_variants.py", "first/sitecustomize.py"):
         (book / name).parent.mkdir(parents=True, exist_ok=True)
         (book / name).write_text(f'{name}: claim("{Path(name).stem}.1")')
     strict, other = drift.Run("strict"), drift.Run("newest", python="3.12")
@@ -186,6 +197,9 @@ def test_a_file_hangs_on_what_it_runs(book, monkeypatch):
     assert changed(first) == [first, variants] and changed(tests) == [tests]
     assert sorted(changed("byhand/tiny.py")) == sorted(
         [first, second, tests, variants])
+    assert changed("first/sitecustomize.py", "once") == []
+    strict = drift.Run("strict", {"PYTHONPATH": str(book / "first")})
+    assert changed("first/sitecustomize.py", "twice") == [first, second]
     assert not set(drift.keys(other, "numpy==2.0").values()) & set(
         drift.keys(other, "numpy==2.1").values())
 

@@ -179,7 +179,7 @@ def paired(a, b, *, d=None, comparisons=1, resplit=0.0):
 # %% ../book/experiments.ipynb #40128c37
 class StackedLinear(Layer):
     """S Linear layers side by side: x (N, S, D) to y (N, S, M), with "weight" (S, M, D)
-    and "bias" (S, 1, M).
+    and "bias" (S, 1, M). backward with input_grad=False leaves out dx and returns None.
 
     Raises ValueError or TypeError for arrays of other shapes or dtypes.
     """
@@ -194,15 +194,17 @@ class StackedLinear(Layer):
         weight = self.params["weight"]
         check_array("x", x, (None, len(weight), weight.shape[2]), weight.dtype)
         self.x = x.swapaxes(0, 1)
-        return (self.x @ weight.swapaxes(1, 2) + self.params["bias"]).swapaxes(0, 1)
+        y = self.x @ weight.swapaxes(1, 2)
+        y += self.params["bias"]
+        return y.swapaxes(0, 1)
 
-    def backward(self, dy):
+    def backward(self, dy, *, input_grad=True):
         weight = self.params["weight"]
         check_array("dy", dy, (self.x.shape[1], *weight.shape[:2]), weight.dtype)
         dy = dy.swapaxes(0, 1)
         self.grads["weight"] = dy.swapaxes(1, 2) @ self.x
         self.grads["bias"] = dy.sum(axis=1, keepdims=True)
-        return (dy @ weight).swapaxes(0, 1)
+        return (dy @ weight).swapaxes(0, 1) if input_grad else None
 
 # %% ../book/experiments.ipynb #c4f81a72
 def _settings(layer):

@@ -5,6 +5,7 @@ __all__ = ['MNIST_MIRRORS', 'MNIST_SHA256', 'TEXT_FONTS', 'STYLE', 'Dataset', 'd
            'explore']
 
 # %% ../book/lab.ipynb #c1ab2851
+import functools
 import gzip
 import hashlib
 import http.client
@@ -30,27 +31,33 @@ class Dataset(NamedTuple):
     y_test: np.ndarray
 
 
+@functools.lru_cache(maxsize=32)  # each arm of an experiment asks for the same
+def _split_digits(seed, n_train, n_test):
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    return train_test_split(
+        images / 16, labels.astype(np.int64), train_size=n_train, test_size=n_test,
+        random_state=seed, stratify=labels)
+
+
 def digits(seed=0, *, n_train=1347, n_test=450):
     """Scikit-learn's handwritten digits, split by seed with equal shares of the
     classes.
 
     Returns Dataset(x_train (n_train, 64), y_train (n_train,), x_test (n_test, 64),
     y_test (n_test,)): pixels as float64 in [0, 1], row by row, labels as int64. Raises
-    ValueError if 1,797 digits are too few, or n is below 10, TypeError for an n that is
-    not whole. Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits,
-    UCI, 1998.
+    ValueError if 1,797 digits are too few, or n is below 10, TypeError for a seed or an
+    n that is not whole. Source: Alpaydin and Kaynak, Optical Recognition of Handwritten
+    Digits, UCI, 1998.
     """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
     n_train, n_test = operator.index(n_train), operator.index(n_test)
     if min(n_train, n_test) < 10 or n_train + n_test > 1797:
         raise ValueError("n_train and n_test must be at least 10 and together at most "
                          f"1797, got {n_train} and {n_test}")
-    images, labels = load_digits(return_X_y=True)
-    x_train, x_test, y_train, y_test = train_test_split(
-        images / 16, labels.astype(np.int64), train_size=n_train, test_size=n_test,
-        random_state=seed, stratify=labels)
+    split = _split_digits(operator.index(seed), n_train, n_test)
+    x_train, x_test, y_train, y_test = (part.copy() for part in split)
     return Dataset(x_train, y_train, x_test, y_test)
 
 # %% ../book/lab.ipynb #a408a43c

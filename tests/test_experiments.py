@@ -117,6 +117,12 @@ def test_stacked_linear(n, s, d, m):
     layer = StackedLinear(rng.normal(size=(s, m, d)), rng.normal(size=(s, 1, m)))
     check_layer(layer, lambda x, weight, bias: torch.einsum("nsd,smd->nsm", x, weight)
                 + bias[:, 0], rng.normal(size=(n, s, d)), device="cpu")
+    dy = rng.normal(size=(n, s, m))
+    layer.forward(rng.normal(size=(n, s, d)))
+    layer.backward(dy)
+    with_dx, layer.grads["weight"] = dict(layer.grads), np.zeros((s, m, d))
+    assert layer.backward(dy, input_grad=False) is None
+    assert all(np.array_equal(layer.grads[name], with_dx[name]) for name in with_dx)
 
 
 def test_side_by_side_is_each_alone():

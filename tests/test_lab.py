@@ -47,6 +47,16 @@ def test_digits():
         lab.digits(0, n_train=1700, n_test=100)
     with pytest.raises(TypeError, match="float"):
         lab.digits(0, n_train=100.5)
+    for seed in (None, 0.0, np.random.RandomState(0)):
+        with pytest.raises(TypeError, match="integer"):
+            lab.digits(seed)
+
+
+def test_what_is_done_to_digits_is_done_to_one_copy():
+    first, kept = lab.digits(3), [part.copy() for part in lab.digits(3)]
+    for part in first:
+        part[:] = 7
+    assert all(map(np.array_equal, lab.digits(3), kept))
 
 
 @given(st.sampled_from(["0123456789", "aB7", "m", "Il1"]), st.integers(1, 9))

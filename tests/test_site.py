@@ -491,6 +491,36 @@ def test_no_line_of_code_or_output_is_cut(visit, page):
     opened.set_viewport_size(before)
 
 
+WIDE = """() => {
+  const folds = [...document.querySelectorAll("details:not([open])")];
+  folds.forEach((fold) => { fold.open = true; });
+  const wide = [...document.querySelectorAll(".bd-article .katex-display")]
+    .filter((formula) => formula.scrollWidth > formula.clientWidth + 1)
+    .map((formula) => formula.textContent.slice(0, 100));
+  folds.forEach((fold) => { fold.open = false; });
+  return wide;
+}"""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_formula_is_wider_than_its_column(visit, page):
+    """At 1200 pixels: the narrowest screen with columns on both sides of the text."""
+    opened = visit(f"{page}.html").page
+    before = opened.viewport_size
+    lay_out(opened)
+    opened.set_viewport_size(before | {"width": 1200})
+    assert opened.evaluate(WIDE) == []
+    opened.set_viewport_size(before)
+
+
+def test_a_wide_formula_is_noticed(broken):
+    opened = broken(SMALL, lambda text: text.replace(
+        '<span class="katex-html" aria-hidden="true">',
+        '<span class="katex-html" aria-hidden="true"><span style="display:inline-block;'
+        'width:2000px">wide</span>'))
+    assert opened.page.evaluate(WIDE)
+
+
 def test_an_issue_carries_the_page_and_the_claim(browser, base):
     opened = Visit(browser, base, "questions/losses.html")
     claim = opened.page.locator(".byhand-claim").first.get_attribute("id")

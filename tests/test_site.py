@@ -469,15 +469,23 @@ def test_signs_captions_and_formulas_are_whole(visit, page, width):
     assert opened.evaluate(HIDDEN) == []
 
 
-CUT = """() => {
+def unfolded(found):
+    """JavaScript that evaluates an expression while all that is folded is open."""
+    return f"""() => {{
   const folds = [...document.querySelectorAll("details:not([open])")];
-  folds.forEach((fold) => { fold.open = true; });
-  const cut = [...document.querySelectorAll(".bd-article div.cell pre")]
+  folds.forEach((fold) => {{ fold.open = true; }});
+  const found = {found};
+  folds.forEach((fold) => {{ fold.open = false; }});
+  return found;
+}}"""
+
+
+CUT = unfolded("""[...document.querySelectorAll(".bd-article div.cell pre")]
     .filter((pre) => pre.scrollWidth > pre.clientWidth + 1)
-    .map((pre) => pre.textContent.slice(0, 200));
-  folds.forEach((fold) => { fold.open = false; });
-  return cut;
-}"""
+    .map((pre) => pre.textContent.slice(0, 200))""")
+WIDE = unfolded("""[...document.querySelectorAll(".bd-article .katex-display")]
+    .filter((formula) => formula.scrollWidth > formula.clientWidth + 1)
+    .map((formula) => formula.textContent.slice(0, 100))""")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -489,17 +497,6 @@ def test_no_line_of_code_or_output_is_cut(visit, page):
         opened.set_viewport_size(before | {"width": width})
         assert opened.evaluate(CUT) == [], width
     opened.set_viewport_size(before)
-
-
-WIDE = """() => {
-  const folds = [...document.querySelectorAll("details:not([open])")];
-  folds.forEach((fold) => { fold.open = true; });
-  const wide = [...document.querySelectorAll(".bd-article .katex-display")]
-    .filter((formula) => formula.scrollWidth > formula.clientWidth + 1)
-    .map((formula) => formula.textContent.slice(0, 100));
-  folds.forEach((fold) => { fold.open = false; });
-  return wide;
-}"""
 
 
 @pytest.mark.parametrize("page", PAGES)

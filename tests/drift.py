@@ -15,7 +15,8 @@ its own, of wheels alone, in _build/drift.
 A run that fails does not stop the others, and a file of it that passed, a notebook or
 tests, is not repeated while nothing has changed that it hangs on: a line for each run
 is kept in _build/drift/runs.jsonl. The last line of each becomes a row of
-book/record/drift.json, which the site shows, together with what could not be had.
+book/record/drift.json, which the site shows, together with what could not be had; rows
+that other machines have left there stay.
 Exits with 1 if a run failed.
 
 With pyenv, PYENV_VERSION=3.11.7:3.12.1 shows uv more than one Python.
@@ -365,20 +366,42 @@ COLUMNS = ("name", "kind", "ok", "date", "commit", "python", "numpy", "scipy",
            "skipped")
 
 
-def record(runs, entries, absent):
-    """What the site shows: a row for each run that ended, and what is missing."""
-    rows, missing = [], [{"name": f"{variable}={value}", "why": why}
-                         for variable, value, why in absent]
+def place(row):
+    """What a row of the record is found by: the run, and what it computed with."""
+    return row["name"], tuple(row["openblas"] or []), row["aten"]
+
+
+def record(runs, entries, absent, earlier):
+    """What the site shows: a row for each run that ended, and what is missing. What the
+    record has from earlier, perhaps of another processor, stays until the same run with
+    the same kernels takes its place.
+    """
+    rows = {place(row): row for row in earlier["runs"]}
+    missing = {}
     for run in runs:
         entry = entries.get(run.name)
         if entry is None:
-            missing.append({"name": run.name, "why": "not run yet"})
+            missing[run.name] = "not run yet"
         elif "absent" in entry:
-            missing.append({"name": run.name, "why": entry["absent"]})
+            missing[run.name] = entry["absent"]
         else:
-            rows.append({name: entry[name] for name in COLUMNS}
-                        | {"failures": entry["failures"][:SHOWN]})
-    return {"runs": rows, "missing": missing}
+            row = {name: entry[name] for name in COLUMNS} | {
+                "failures": entry["failures"][:SHOWN]}
+            rows.pop((run.name, (), None), None)  # it did not get to its kernels then
+            rows[place(row)] = row
+    missing |= {one["name"]: one["why"] for one in earlier["missing"]
+                if missing.get(one["name"]) == "not run yet"}
+    missing |= {f"{variable}={value}": why for variable, value, why in absent}
+    order = [run.name for run in runs]
+    had = {row["name"] for row in rows.values()} | {
+        f"OPENBLAS_CORETYPE={name}" for row in rows.values()
+        for name in row["openblas"] or []} | {
+        f"ATEN_CPU_CAPABILITY={row['aten']}" for row in rows.values()}
+    return {
+        "runs": sorted(rows.values(), key=lambda row: (
+            order.index(row["name"]) if row["name"] in order else len(order))),
+        "missing": [{"name": name, "why": missing[name]} for name in sorted(missing)
+                    if name not in had]}
 
 
 def main():
@@ -404,6 +427,8 @@ def main():
         return
     ledger = FOLDER / "runs.jsonl"
     entries = kept(ledger)
+    earlier = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {
+        "runs": [], "missing": []}
     good = True
     for run in asked:
         entry, new = attempt(run, entries.get(run.name, {}), arguments.processes)
@@ -412,8 +437,8 @@ def main():
             keep(ledger, entry)
         entries[run.name] = entry
         good &= entry.get("ok", "absent" in entry)
-        RECORD.write_text(json.dumps(record(runs, entries, absent), indent=1) + "\n",
-                          encoding="utf-8")
+        RECORD.write_text(json.dumps(record(runs, entries, absent, earlier), indent=1)
+                          + "\n", encoding="utf-8")
     # a command that could run nothing has shown nothing
     sys.exit(not (good and any("ok" in entries[run.name] for run in asked)))
 

@@ -271,6 +271,32 @@ def test_a_part_leaves_the_rest_as_it_was(book, monkeypatch):
     assert [run["name"] for run in record["runs"]] == ["first", "second"]
 
 
+def test_what_another_processor_left_stays(book, monkeypatch):
+    """Until the same run with the same kernels takes its place."""
+    other = {"openblas": ["SapphireRapids"], "aten": "avx512"}
+    row = FOUND | {"kind": "strict", "ok": True, "date": "2026-01-01", "commit": "a",
+                   "threads": 1, "passed": 9, "failed": 0, "skipped": 0, "failures": []}
+    (book / "drift.json").write_text(json.dumps({
+        "runs": [row | other | {"name": "gone"}, row | other | {"name": "first"},
+                 row | {"name": "first"},
+                 row | {"name": "second", "openblas": None, "aten": None}],
+        "missing": [{"name": "none", "why": "no such name"}]}))
+    suites = {"first": SUITE.format(True), "second": SUITE.format(True)}
+
+    def found(*words):
+        _, record = go(book, monkeypatch, *words, **suites)
+        return record["missing"], [
+            (one["name"], one["aten"], one["passed"]) for one in record["runs"]]
+
+    # SapphireRapids is not here, and has been elsewhere
+    assert found("--only", "first") == ([{"name": "none", "why": "no such name"}], [
+        ("first", "avx512", 9), ("first", "avx2", 2), ("second", None, 9),
+        ("gone", "avx512", 9)])
+    missing, runs = found()
+    assert missing == [{"name": "none", "why": "no Python 3.99 for venv"}]
+    assert runs[2:] == [("second", "avx2", 2), ("gone", "avx512", 9)]
+
+
 def test_nothing_that_ran_is_no_success(book, monkeypatch):
     status, record = go(book, monkeypatch, empty="", broken="import nothing_such\n")
     assert status == 1

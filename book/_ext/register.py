@@ -305,7 +305,7 @@ def everywhere(known, **_):
     table = ('<div class="pst-scrollable-table-container">'
              f'<table class="sortable byhand-drift"><thead><tr>{head}</tr></thead>'
              f"<tbody>{rows}</tbody></table></div>")
-    return table + (f"<p>Not run, or not to be had on this machine:</p><ul>{missing}"
+    return table + (f"<p>Not run, or not to be had:</p><ul>{missing}"
                     "</ul>" if missing else "")
 
 

@@ -57,8 +57,9 @@
     table: ".bd-article :is(.pst-scrollable-table-container, .byhand-check, .text_html)",
     box: ".bd-article :is(.byhand-caught, .byhand-claim)",
   };
-  const reach = (element, kind) => {
-    if (element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).overflowX !== "visible") {
+  const scrolls = (element) => element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).overflowX !== "visible";
+  const reach = (element, kind, wide) => {
+    if (wide) {
       set(element, "tabindex", "0");
       set(element, "role", "group");
       set(element, "aria-label", `${kind}, scrolls sideways`);
@@ -72,11 +73,14 @@
     const mine = ++round;  // a later call replaces an earlier one that is still at work
     document.documentElement.dataset.reach = String(mine);  // at rest when it equals data-reached
     const todo = Object.entries(KIND).flatMap(([kind, where]) => [...document.querySelectorAll(where)].map((e) => [e, kind]));
+    const seen = [];  // all is looked at before anything is changed: else each look would lay the page out again
     const work = (deadline) => {
       while (mine === round && todo.length) {
-        reach(...todo.pop());
+        const [element, kind] = todo.pop();
+        seen.push([element, kind, scrolls(element)]);
         if (deadline.timeRemaining() < 2) return idle(work);
       }
+      if (mine === round) seen.forEach((one) => reach(...one));
       document.documentElement.dataset.reached = String(mine);
     };
     idle(work);

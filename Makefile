@@ -31,13 +31,14 @@ help:
 
 # The file $(READY) stands for a finished installation; pip stops before it is made if anything fails.
 # Everything but PyTorch is held to its hash and comes as a wheel, so that no build script of others runs.
+# Modules are compiled when they are first imported: most of the packages' modules never are, and that was half the time.
 $(READY): requirements.txt requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make … PYTHON=/path/to/python3.11"; exit 1; }
 	@rm -f $(READY)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --require-hashes --only-binary :all: --no-deps -r requirements.lock
-	$(BIN)/python -m pip install -r requirements.txt -e .
+	$(BIN)/python -m pip install --no-compile --require-hashes --only-binary :all: --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --no-compile -r requirements.txt -e .
 	@touch $(READY)
 
 book: $(READY)

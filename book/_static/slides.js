@@ -64,8 +64,10 @@
 
     // what scrolls sideways on a telephone, the keyboard can scroll
     const reach = () => {
-      for (const part of document.querySelectorAll(".content > *, .code pre")) {
-        if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
+      // all is looked at before anything is changed: else each look would lay the slides out again
+      const parts = [...document.querySelectorAll(".content > *, .code pre")].map((part) => [part, part.scrollWidth > part.clientWidth]);
+      for (const [part, wide] of parts) {
+        if (wide) part.tabIndex = 0;
         else part.removeAttribute("tabindex");
       }
     };

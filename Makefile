@@ -9,6 +9,10 @@ READY  := $(VENV)/.ready
 # What a notebook prints must not depend on the number of cores; and two test processes share them.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 VECLIB_MAXIMUM_THREADS=1
 
+# pip compiles nothing ahead (below), so the first import has to keep what it compiles, whatever the shell asks for:
+# each notebook's kernel would compile everything again, 8 seconds each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 help:
 	@echo "make book                 build the website from the stored outputs, into _build/html"
 	@echo "make test                 run every notebook and every test but the long fuzz"

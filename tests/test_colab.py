@@ -84,10 +84,15 @@ def environment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("colab")
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    packages = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
+    # the one that Python 3.11 brings would hide the newer one that is linked
+    say(str(python), "-m", "pip", "uninstall", "--yes", "setuptools")
     # at the versions that run this test: what Colab has differs, and pyproject.toml
-    # leaves room for it
-    link(needed(*COLAB), Path(packages))
+    # leaves room for it. Linked in a folder of their own: what pip installs goes into
+    # the environment's, never through a link into the packages of this machine
+    packages = tmp_path_factory.mktemp("packages")
+    link(needed(*COLAB), packages)
+    own = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
+    (Path(own) / "linked.pth").write_text(f"{packages}\n", encoding="utf-8")
     return python
 
 

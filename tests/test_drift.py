@@ -325,13 +325,14 @@ def test_the_page_shows_runs_failures_and_what_is_missing(
     monkeypatch.syspath_prepend(str(root / "book" / "_ext"))  # its neighbours
     register = script("book/_ext/register.py")
     good = FOUND | {"name": "newest <1>", "ok": True, "threads": 1, "passed": 7,
-                    "failed": 0, "skipped": 0, "failures": [], "date": "2026-01-01"}
+                    "failed": 0, "skipped": 0, "failures": [], "date": "2026-01-01",
+                    "commit": "0123abcd"}
     bad = good | {"name": "oldest", "ok": False, "failed": 1, "failures": ["test_<a>"]}
     broken = bad | {"name": "ended", "failed": 0, "failures": ["pytest: -9"]}
     missing = [{"name": "Python 3.15", "why": "no"}]
     html = register.everywhere(
         {"drift": {"runs": [good, bad, broken], "missing": missing}})
-    assert html.count("<tr>") == 4
+    assert html.count("<tr>") == 4 and html.count("<td>0123abcd</td>") == 3
     assert '<th scope="row">newest &lt;1&gt;</th>' in html
     assert "<summary>1</summary><ul><li>test_&lt;a&gt;</li></ul>" in html
     assert "<summary>did not end</summary>" in html

@@ -54,6 +54,19 @@ def test_every_measured_claim_has_a_cpu_record(record, catalogue, toc):
     assert record.stored()["cpu"]["claims"].keys() == known, "make record"
 
 
+def test_the_cpu_record_says_what_the_notebooks_say(record, paths):
+    """A notebook that is run again may measure something else."""
+    lines = {line.removeprefix("Control: ") for path in paths
+             for cell in nbformat.read(path, 4).cells
+             for output in cell.get("outputs", [])
+             for line in output.get("data", {}).get("text/plain", "").splitlines()}
+    other = [(claim, name) for claim, row in record.stored()["cpu"]["claims"].items()
+             for name, found in row["found"].items() if not lines.intersection(
+                 f"{name or 'As said'}: {word}: {found['said']}"
+                 for word in ("yes", "no", "undecided"))]
+    assert other == [], "make record"
+
+
 def test_the_worst_is_kept_and_a_failure_before_it(record):
     rows = [ROW, ROW | {"error": 1e-13, "quantity": "input.grad"}]
     assert record.worst(rows)["float64"]["of"] == "input.grad"
@@ -197,3 +210,11 @@ def test_the_many_seeds_are_no_device(record, tmp_path):
     (tmp_path / "replication").mkdir()
     (tmp_path / "replication" / "cuda-stored.json").write_text('{"claims": {}}')
     assert record.elsewhere(tmp_path) == {"cuda-stored": {"claims": {}}}
+
+
+def test_a_record_of_an_old_version_says_so(script, root, monkeypatch):
+    pytest.importorskip("lxml", reason="it is a part of the website")
+    monkeypatch.syspath_prepend(str(root / "book" / "_ext"))  # its neighbours
+    register = script("book/_ext/register.py")
+    assert "&gt;=2.12" in register.too_old("2.11.0+cu130")
+    assert register.too_old("2.12.0") == register.too_old("2.13.0+cpu") == ""

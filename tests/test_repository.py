@@ -2,10 +2,13 @@
 belongs, nothing of one machine.
 """
 
+import ast
+import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tomllib
 from pathlib import Path
@@ -293,6 +296,38 @@ def test_actionlint_finds_nothing(root):
     lint(root, "actionlint")
 
 
+def test_the_newest_versions_come_with_what_the_tests_import(root, workflows):
+    """That job installs little, and a file that can't be read ends all of it."""
+    newest = "\n".join(step.get("run", "") for step in
+                       workflows["weekly"]["jobs"]["newest"]["steps"])
+    installed = re.search(r"pip install -e \.(.*)", newest)[1].split()
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    reached, wanted = set(), installed + project["project"]["dependencies"]
+    while wanted:
+        requirement = Requirement(wanted.pop())
+        name = canonicalize_name(requirement.name)
+        if name in reached or (requirement.marker and not requirement.marker.evaluate(
+                {"extra": ""})):
+            continue
+        reached.add(name)
+        try:
+            wanted += importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for another system
+    homes = importlib.metadata.packages_distributions()
+    left_out = re.findall(r"--ignore tests/(\S+)", newest)
+    ours = {path.stem for path in root.glob("*/*.py")} | {"byhand", "byhand_replicate"}
+    for path in [root / "tests" / "conftest.py", *root.glob("tests/test_*.py")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {alias.name for node in tree.body if isinstance(node, ast.Import)
+                 for alias in node.names} | {
+            node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+        tops = {name.split(".")[0] for name in names} - sys.stdlib_module_names - ours
+        missing = [top for top in tops if not reached.intersection(
+            map(canonicalize_name, homes[top]))]
+        assert path.name in left_out or not missing, (path.name, missing)
+
+
 # ---- the commands of the README
 
 
@@ -317,9 +352,10 @@ def test_the_commands_of_the_readme_exist(texts, root):
 def test_compiled_modules_are_kept_whatever_the_shell_asks_for(root):
     """An installation compiles none ahead; a kernel's start took 12 s instead of 5."""
     done = subprocess.run(
-        ["make", "--silent", "-f", "Makefile", "-f", "-", "asked"], cwd=root,
-        input="asked:\n\t@echo =$$PYTHONDONTWRITEBYTECODE=$$KEPT=\n", text=True,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "KEPT": "yes"},
+        ["make", "--silent", "--no-print-directory", "-f", "Makefile", "-f", "-",
+         "asked"], cwd=root,
+        input="asked:\n\t@echo =$$PYTHONDONTWRITEBYTECODE=$$KEPT=\n",
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "KEPT": "yes"}, text=True,
         stdout=subprocess.PIPE, check=True)
     assert done.stdout == "==yes=\n"
 

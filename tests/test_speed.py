@@ -278,6 +278,15 @@ def test_what_is_above_its_limit_is_marked(timing):
     assert timing.notebook_row("questions/losses", row, "x").count("too much") == 1
 
 
+def test_all_notebooks_together_are_beside_their_limit(timing, records):
+    row = {"seconds": 300.0, "wall": 300.0, "peak": None, "variant": 60.0}
+    known = records | {"titles": {}}
+    for times, too_much in ((2, 0), (3, 1), (4, 2)):
+        known["notebooks"] = records["notebooks"] | {
+            "notebooks": {str(k): row for k in range(times)}}
+        assert timing.notebooks(known).count("too much") == too_much
+
+
 def test_a_busy_machine_is_said(timing, records):
     run = records["speed"]["run"]
     assert ("busy" in timing.speed(records | {"titles": {}})) == (run["share"] <= 0.9)

@@ -15,6 +15,7 @@ import copy
 import json
 import posixpath
 import re
+import tomllib
 from html import escape
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import timing
 import yaml
 from lxml import etree
 from lxml import html as lxml_html
+from packaging.requirements import Requirement
 from record import drift, elsewhere, replication, stored, workers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -262,6 +264,15 @@ def contest(claim, box):
     return f'<a href="{REPOSITORY}/issues/new?{escape(query)}">contest</a>'
 
 
+def too_old(torch):
+    """What to say of a record that was made with a PyTorch the library doesn't take."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    asked, = (one for one in map(Requirement, project["project"]["dependencies"])
+              if one.name == "torch")
+    return "" if torch in asked.specifier else (
+        f" (an installation would ask for {escape(str(asked.specifier))})")
+
+
 def agreement(known, **_):
     """For every group of checks the largest error on each device with a record."""
     records = known["records"]
@@ -270,7 +281,8 @@ def agreement(known, **_):
                      for group in record["checks"]})
     about = "".join(
         f"<li>{escape(record['run']['gpu'] or 'a CPU')}: NumPy "
-        f"{escape(record['run']['numpy'])}, PyTorch {escape(record['run']['torch'])}, "
+        f"{escape(record['run']['numpy'])}, PyTorch {escape(record['run']['torch'])}"
+        f"{too_old(record['run']['torch'])}, "
         f"Python {escape(record['run']['python'])}, {record['run']['date']}, commit "
         f"{record['run']['commit']}</li>" for record in records.values())
     head = "<th>What is checked</th><th>Configurations</th>" + "".join(
@@ -299,7 +311,8 @@ def everywhere(known, **_):
     rows = "".join(one_run(run) for run in found["runs"])
     head = "".join(f'<th scope="col">{name}</th>' for name in (
         "Run", "Passed", "Failed", "Skipped", "Python", "NumPy", "SciPy",
-        "scikit-learn", "PyTorch", "Kernels of NumPy, PyTorch", "Threads", "Date"))
+        "scikit-learn", "PyTorch", "Kernels of NumPy, PyTorch", "Threads", "Date",
+        "Commit"))
     missing = "".join(f"<li>{escape(one['name'])}: {escape(one['why'])}</li>"
                       for one in found["missing"])
     table = ('<div class="pst-scrollable-table-container">'
@@ -319,7 +332,7 @@ def one_run(run):
     cells = [run["passed"], failed, run["skipped"]]
     cells += [escape(run[name] or "–") for name in ("python", "numpy", "scipy",
                                                     "sklearn", "torch")]
-    cells += [escape(kernels), run["threads"] or "–", run["date"]]
+    cells += [escape(kernels), run["threads"] or "–", run["date"], run["commit"]]
     return (f'<tr><th scope="row">{escape(run["name"])}</th>'
             + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
 

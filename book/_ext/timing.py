@@ -178,6 +178,12 @@ def amount(value, shown, limit=None):
             f'{"<br><small>too much</small>" if over else ""}</td>')
 
 
+def beside(seconds, limit):
+    """The CPU seconds of many notebooks beside their limit, and whether that holds."""
+    over = ": too much" if seconds > limit else ""
+    return f"{seconds:.0f} CPU seconds (at most {limit} are meant{over})"
+
+
 def notebook_row(name, found, title):
     budget = QUESTIONS if name.startswith("questions/") else LECTURE
     megabytes = None if found["peak"] is None else found["peak"] / 1e6
@@ -200,7 +206,7 @@ def notebooks(known):
     names = ("Notebook", "CPU seconds", "of at most", f"Memory, MB of {MEMORY:,}",
              "Another seed, CPU seconds")
     return (f"<p>{about(record['run'])} The stored runs of {len(measured)} of "
-            f"{len(found)} notebooks took {stored:.0f} CPU seconds, and all together "
-            f"may take {STORED}; of those with another seed {len(variants)} took "
-            f"{sum(variants):.0f} of {VARIANTS}.{busy(share)}</p>"
+            f"{len(found)} notebooks took {beside(stored, STORED)}; of those with "
+            f"another seed {len(variants)} took {beside(sum(variants), VARIANTS)}."
+            f"{busy(share)}</p>"
             f"{table(names, rows, 'notebooks')}")

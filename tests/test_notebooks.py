@@ -242,6 +242,15 @@ def test_a_lecture_links_its_questions(path, notebook, catalogue, toc):
     assert not missing, "\n".join(missing)
 
 
+def test_a_lecture_has_conventions_and_is_broken_on_purpose(path, notebook, toc):
+    """The pages for lecturers promise both, and a cheat sheet takes the first."""
+    if f"book/questions/{path.stem}" not in toc or path.parent.name == "questions":
+        pytest.skip("no lecture with questions")
+    headings = re.findall("^###? (.*)$", markdown(notebook), re.MULTILINE)
+    assert any("onventions" in heading for heading in headings)
+    assert "Broken on purpose" in headings
+
+
 def test_it_has_one_spelling(notebook):
     texts = []
     for cell in notebook.cells:

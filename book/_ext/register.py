@@ -266,7 +266,8 @@ def contest(claim, box):
 
 def too_old(torch):
     """What to say of a record that was made with a PyTorch the library doesn't take."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads(
+        (ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))
     asked, = (one for one in map(Requirement, project["project"]["dependencies"])
               if one.name == "torch")
     return "" if torch in asked.specifier else (

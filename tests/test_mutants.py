@@ -108,3 +108,8 @@ def test_the_record_adds_up():
         assert row["sampled"] == row["killed"] + row["equivalent"] + row["survived"]
     for name in ("sampled", "killed", "survived"):
         assert record["total"][name] == sum(row[name] for row in rows)
+
+
+def test_every_mutant_of_the_record_was_noticed_or_is_explained():
+    record = json.loads(mutants.RECORD.read_text(encoding="utf-8"))
+    assert [name for name, row in record["modules"].items() if row["survived"]] == []

@@ -1328,9 +1328,11 @@ def _size(reports):
     rows = [row for report in reports for row in report.rows]
     dtypes = dict.fromkeys(row["dtype"] for row in rows)
     how = " and ".join(dtypes)
-    if any(row["method"] == "numerical" for row in rows):
-        how += ", also by finite differences"
-    n = len(reports)
+    n, numerical = len(reports), sum(
+        any(row["method"] == "numerical" for row in report.rows) for report in reports)
+    if numerical:
+        some = "" if numerical == n else f"{numerical} of them "
+        how += f", {some}also by finite differences"
     return f"{n} configuration{'s' * (n != 1)} in {how}"
 
 

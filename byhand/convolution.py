@@ -5,13 +5,13 @@ __all__ = ['output_size', 'unfold', 'fold', 'Conv2d', 'ConvTranspose2d', 'MaxPoo
            'Residual', 'receptive_field']
 
 # %% ../book/convolution.ipynb #15d64b71
+import copy
 import math
 import operator
 
 import numpy as np
 
 from .backprop import Layer, Sequential, _backward, check_array
-from .normalization import BatchNorm2d, Normalization
 
 # %% ../book/convolution.ipynb #a33b0416
 def output_size(size, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=False):
@@ -539,6 +539,26 @@ class Residual(Layer):
         return dx + skipped if input_grad else None
 
 # %% ../book/convolution.ipynb #8aa92a33
+def _place_by_place(layer):
+    """Does the layer, in evaluation mode, give at each place of an image what it would
+    give there whatever the other places hold?
+    """
+    arrays = [array for array in (*layer.params.values(), *layer.buffers.values())
+              if array.dtype.kind == "f"]
+    channels, dtype = (arrays[0].size, arrays[0].dtype) if arrays else (2, np.float64)
+    x = np.random.default_rng(0).normal(size=(2, channels, 4, 4)).astype(dtype)
+    other = x.copy()
+    other[..., 0, 0] += 1
+    try:
+        layer = copy.deepcopy(layer).eval()
+        y, z = layer.forward(x), layer.forward(other)
+    except (ValueError, TypeError):
+        return False
+    elsewhere = np.ones((4, 4), bool)
+    elsewhere[0, 0] = False
+    return y.shape == x.shape and np.array_equal(y[..., elsewhere], z[..., elsewhere])
+
+
 def receptive_field(layers):
     """What one output entry of a row of layers sees: (size, stride, start), each a pair
     for rows and columns, in pixels of the input.
@@ -546,9 +566,9 @@ def receptive_field(layers):
     Output (i, j) reaches from row start + i * stride over `size` rows, not all of which
     need count (dilation leaves some out), and over the columns likewise; start is
     negative where padding is seen. layers: convolutions and pooling over windows;
-    elementwise layers change nothing, nor BatchNorm2d, whose statistics count as given.
-    Raises TypeError for a layer that has no such windows, such as Flatten, Linear and
-    the other normalizations.
+    layers that treat each place by itself change nothing, nor does BatchNorm2d, whose
+    statistics count as given. Raises TypeError for a layer that has no such windows,
+    such as Flatten, Linear and the other normalizations.
     """
     size, stride, start = [1, 1], [1, 1], [0, 0]
     for layer in layers.layers if isinstance(layers, Sequential) else layers:
@@ -559,9 +579,6 @@ def receptive_field(layers):
                 size[axis] += reach * stride[axis]
                 start[axis] -= windows.padding[axis][0] * stride[axis]
                 stride[axis] *= windows.stride[axis]
-        elif (not isinstance(layer, Layer) or layer.named_children()
-              or any(p.ndim > 1 for p in layer.params.values())
-              or isinstance(layer, (AdaptiveAvgPool2d, Flatten))
-              or isinstance(layer, Normalization) and type(layer) is not BatchNorm2d):
+        elif not (isinstance(layer, Layer) and _place_by_place(layer)):
             raise TypeError(f"{type(layer).__name__} has no windows of one size")
     return tuple(size), tuple(stride), tuple(start)

@@ -37,9 +37,10 @@ def calculate_gain(nonlinearity, param=None):
 
     nonlinearity: "linear", "conv1d" to "conv3d", "conv_transpose1d" to
     "conv_transpose3d", "sigmoid", "tanh", "relu", "leaky_relu" (param is its negative
-    slope, 0.01 by default, any finite real number, NumPy's too, which PyTorch refuses)
-    or "selu". Raises ValueError for another. The gains of tanh, 5/3, and selu, 3/4, are
-    rules of thumb; that of sigmoid, 1, does not account for its slope.
+    slope, 0.01 by default, any finite real number, also NumPy's float32 and integers,
+    which PyTorch refuses) or "selu". Raises ValueError for another. The gains of tanh,
+    5/3, and selu, 3/4, are rules of thumb; that of sigmoid, 1, does not account for its
+    slope.
     """
     convolutions = [f"{kind}{axes}d" for kind in ("conv", "conv_transpose")
                     for axes in (1, 2, 3)]

@@ -17,7 +17,7 @@ def _shifted(x, dim):
     exponential is 0 all the same.
     """
     with np.errstate(over="ignore"):  # eq. losses-shift
-        return x - np.max(x, axis=dim, keepdims=True, initial=-np.inf)
+        return x - x.max(axis=dim, keepdims=True, initial=-np.inf)
 
 
 class Softmax(Layer):
@@ -51,7 +51,7 @@ def _log_softmax(x, dim):
     z = _shifted(x, dim)
     with np.errstate(divide="ignore"):  # the sum is 0 only where x is empty
         # eq. losses-log-softmax
-        return z - np.log(np.sum(np.exp(z), axis=dim, keepdims=True))
+        return z - np.log(np.exp(z).sum(axis=dim, keepdims=True))
 
 
 class LogSoftmax(Softmax):
@@ -342,9 +342,9 @@ def _along(axis, values, prediction):
 
 
 def _class_weight(weight, prediction, axis):
-    """The weight of each class in the prediction's dtype, ones by default."""
+    """The weight of each class in the prediction's dtype, 1 by default."""
     if weight is None:
-        weight = np.ones(prediction.shape[axis])
+        return prediction.dtype.type(1)
     check_array("weight", weight, (prediction.shape[axis],))
     return _along(axis, weight.astype(prediction.dtype), prediction)
 
@@ -459,7 +459,7 @@ def _class_shares(prediction, target, axis, weight, ignore_index):
     if np.shape(target) != prediction.shape or getattr(target, "dtype", None) not in (
         np.float32, np.float64):
         hot, counts = _one_hot(prediction, target, axis, ignore_index)
-        return hot.astype(prediction.dtype), hot, counts, float(np.sum(weight * hot))
+        return hot.astype(prediction.dtype), hot, counts, float((weight * hot).sum())
     check_array("target", target, dtype=prediction.dtype)
     if ignore_index >= 0:
         raise ValueError(
@@ -478,7 +478,7 @@ class CrossEntropyLoss(NLLLoss):
     spread evenly over all classes. The mean over class probabilities divides by the
     number of examples (of pixels, for images), whatever their weight. A class of
     probability 0 costs nothing, also with a logit of -inf (NaN in PyTorch). A loss
-    below the dtype's eps is 0, as in PyTorch. The rest, with its errors, is as in
+    below half the dtype's eps is 0, as in PyTorch. The rest, with its errors, is as in
     NLLLoss; ValueError also for label_smoothing outside [0, 1], for probabilities that
     are negative or NaN, and for probabilities with an ignore_index that is a class.
     """
@@ -496,12 +496,13 @@ class CrossEntropyLoss(NLLLoss):
         weight = _class_weight(self.weight, prediction, axis)
         share, used, counts, total = _class_shares(
             prediction, target, axis, weight, self.ignore_index)
-        # eq. losses-smoothing
-        share = (1 - smoothing) * share + smoothing / prediction.shape[axis]
-        share = weight * np.where(counts, share, 0)
+        if smoothing:  # eq. losses-smoothing
+            share = (1 - smoothing) * share + smoothing / prediction.shape[axis]
+            share, used = np.where(counts, share, 0), counts
+        share = weight * share
         log_p, losses = _log_softmax(prediction, axis), np.zeros_like(prediction)
         with np.errstate(invalid="ignore"):  # a weight of 0 times -inf
-            np.multiply(share, log_p, out=losses, where=counts if smoothing else used)
+            np.multiply(share, log_p, out=losses, where=used)
         # eq. losses-categorical; -0 would be printed with its sign
         loss = self.reduce(0 - losses.sum(axis=axis), total)
         self.axis, self.share, self.counts, self.log_p = axis, share, counts, log_p
@@ -516,8 +517,8 @@ class CrossEntropyLoss(NLLLoss):
 # %% ../book/losses.ipynb #9f5b4a7c
 class InfoNCELoss(CrossEntropyLoss):
     """Contrastive loss: row n of prediction (N, D) should be closer to row n of target
-    (N, D) than to the target's other rows (van den Oord et al., 2018; with
-    products and a temperature as in Chen et al., 2020).
+    (N, D) than to the target's other rows (van den Oord et al., 2018; with a
+    temperature as in Chen et al., 2020, who take cosines and rivals of both sides).
 
     It is the cross-entropy of the logits prediction @ target.T / temperature, with the
     class n for row n. Whoever wants cosines gives rows of length 1. backward returns

@@ -11,10 +11,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from byhand import convolution as by
+from byhand.activations import GLU, PReLU
 from byhand.backprop import Linear, ReLU, Sequential, train
 from byhand.checks import check_layer, relative_error
-from byhand.losses import CrossEntropyLoss
+from byhand.losses import CrossEntropyLoss, Softmax
 from byhand.normalization import BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm
+from byhand.regularization import Dropout, FractionalMaxPool2d
 
 quick = settings(max_examples=12)
 SMALL = st.integers(1, 3)
@@ -192,9 +194,11 @@ def test_receptive_field_is_where_the_gradient_is():
             assert seen[axis].min() >= max(first, 0)
             assert seen[axis].max() == first + size[axis] - 1
     assert by.receptive_field(Sequential(*layers)) == (size, stride, start)
-    assert by.receptive_field([*layers, BatchNorm2d(2)]) == (size, stride, start)
+    for layer in (BatchNorm2d(2), PReLU(2), Dropout(0.5, rng=rng()), Softmax(1)):
+        assert by.receptive_field([*layers, layer]) == (size, stride, start)
     for layer in (by.Flatten(), Linear(2, 2, rng=rng()), by.AdaptiveAvgPool2d(1), "no",
-                  GroupNorm(1, 2), LayerNorm(6), InstanceNorm2d(2)):
+                  GroupNorm(1, 2), LayerNorm(6), InstanceNorm2d(2), GLU(), Softmax(),
+                  FractionalMaxPool2d(2, output_ratio=0.5, rng=rng())):
         with pytest.raises(TypeError, match="windows"):
             by.receptive_field([layer])
 

@@ -693,11 +693,10 @@ def claim(id, measured=None, *, found=None, control=None):
     come out through the same code, an arm in which the effect is known to be absent or
     reversed, say; or a sentence why there can be none. measured: a sentence with more
     numbers. The catalogue says what would refute the claim, and the d of every pair.
-    An outcome may be undecided if the verdict is "undecided" or fits whichever way it
-    would go. Where the environment sets BYHAND_VARIANT, as the tests do for other seeds
-    and sizes, only a contradiction at 99.9 % fails. Where it sets BYHAND_REPLICATE, as
-    byhand-replicate does, nothing fails: what came out is recorded, and the notebook
-    goes on.
+    An outcome may be undecided if the verdict is "undecided" or fits either way. Where
+    the environment sets BYHAND_VARIANT, as the tests do for other seeds and sizes, only
+    a contradiction at 99.9 % fails. Where it sets BYHAND_REPLICATE, as byhand-replicate
+    does, nothing fails: what came out is recorded, and the notebook goes on.
 
     claim(id) alone is for a definition, measured= alone for an opinion or an outdated
     statement.

@@ -173,7 +173,7 @@ def _filled(polygons, size):
         row, edge = np.nonzero(above[:, :-1] != above[:, 1:])
         crossing = (x[edge] + (points[row] - y[edge]) / (y[edge + 1] - y[edge])
                     * (x[edge + 1] - x[edge]))
-        upwards = np.where(above[row, edge], 1, -1)[:, None]
+        upwards = np.where(above[row, edge], -1, 1)[:, None]
         np.add.at(winding, row, upwards * (points > crossing[:, None]))
     return (winding != 0).reshape(size, 4, size, 4).mean(axis=(1, 3))
 

@@ -196,6 +196,8 @@ def test_receptive_field_is_where_the_gradient_is():
     assert by.receptive_field(Sequential(*layers)) == (size, stride, start)
     for layer in (BatchNorm2d(2), PReLU(2), Dropout(0.5, rng=rng()), Softmax(1)):
         assert by.receptive_field([*layers, layer]) == (size, stride, start)
+    one = (1, 1), (1, 1), (0, 0)
+    assert by.receptive_field([BatchNorm2d(3, dtype=np.float32)]) == one
     for layer in (by.Flatten(), Linear(2, 2, rng=rng()), by.AdaptiveAvgPool2d(1), "no",
                   GroupNorm(1, 2), LayerNorm(6), InstanceNorm2d(2), GLU(), Softmax(),
                   FractionalMaxPool2d(2, output_ratio=0.5, rng=rng())):

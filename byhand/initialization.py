@@ -237,10 +237,11 @@ def gaussian_mean(f):
     """E[f(u)] for a standard normal u; f maps an array to one of its shape.
 
     The midpoint rule in t, for u = exp(t) and u = -exp(t), in steps of 0.004 from
-    1e-26 to 12. For f(u) = g(scale * u) exact to rounding, up to a scale of 1e20, where
-    g is smooth and far from 0 settles or grows as a power; also for jumps and corners
-    at 0. A jump of height 1 elsewhere costs up to 0.0005, and a g that keeps swinging,
-    as a squared sine does, is off by up to 0.02 from a scale of 300 on.
+    1e-26 to 12. For f(u) = g(scale * u) exact to rounding, up to a scale of 1e14 (to
+    2e-6 at 1e20), where g is smooth and far from 0 settles or grows as a power; also
+    for jumps and corners at 0. A jump of height 1 elsewhere costs up to 0.0005, and a
+    g that keeps swinging, as a squared sine does, is off by about 0.01, at some scales
+    by 0.04, from a scale of 300 on.
     """
     t = np.arange(-60, math.log(12), 0.004) + 0.002
     u = np.exp(t)

@@ -277,6 +277,17 @@ def test_large_finite_inputs(layer, size):
         assert abs(y[0] / x[0] - 1) < 1e-6 and abs(dx[0] - 1) < 1e-6
 
 
+@pytest.mark.parametrize(("size", "known"), [(1e13, True), (1e18, True), (1e20, False)])
+def test_slope_of_gelu_by_tanh_where_a_power_overflows(size, known):
+    """In float32 x^3 overflows at 1e13, x^2 at 1e20: only there is PyTorch's NaN."""
+    x = torch.tensor([size, -size], requires_grad=True)
+    torch.nn.functional.gelu(x, approximate="tanh").sum().backward()
+    assert np.isfinite(x.grad.numpy()).all() == known
+    layer = GELU("tanh")
+    layer.forward(x.detach().numpy())
+    assert layer.backward(np.ones(2, np.float32)).tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
 def test_a_refused_forward_leaves_the_last_one_valid(layer):
     x = np.random.default_rng(0).normal(size=(4, 2))

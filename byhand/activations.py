@@ -208,8 +208,8 @@ class GELU(Elementwise):
     Gimpel, 2016).
 
     approximate: "none", or "tanh" for x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 *
-    x^3))). Where x^2 overflows the slope is 0 or 1 (PyTorch: NaN). Raises ValueError
-    for another.
+    x^3))). Where x^2 overflows the slope is 0 or 1 (PyTorch's "tanh": NaN). Raises
+    ValueError for another.
     """
 
     def __init__(self, approximate="none"):

@@ -546,17 +546,20 @@ def _place_by_place(layer):
     arrays = [array for array in (*layer.params.values(), *layer.buffers.values())
               if array.dtype.kind == "f"]
     channels, dtype = (arrays[0].size, arrays[0].dtype) if arrays else (2, np.float64)
-    x = np.random.default_rng(0).normal(size=(2, channels, 4, 4)).astype(dtype)
-    other = x.copy()
-    other[..., 0, 0] += 1
-    try:
-        layer = copy.deepcopy(layer).eval()
-        y, z = layer.forward(x), layer.forward(other)
-    except (ValueError, TypeError):
-        return False
-    elsewhere = np.ones((4, 4), bool)
-    elsewhere[0, 0] = False
-    return y.shape == x.shape and np.array_equal(y[..., elsewhere], z[..., elsewhere])
+    rng, layer = np.random.default_rng(0), copy.deepcopy(layer)
+    for side in (4, 5):  # an output of fixed size fits one of them at most
+        x = rng.normal(size=(2, channels, side, side)).astype(dtype)
+        other = x.copy()
+        other[..., 0, 0] += 1
+        try:
+            y, z = layer.eval().forward(x), layer.forward(other)
+        except (ValueError, TypeError):
+            return False
+        elsewhere = np.arange(side**2).reshape(side, side) > 0
+        if y.shape != x.shape or not np.array_equal(y[..., elsewhere],
+                                                    z[..., elsewhere]):
+            return False
+    return True
 
 
 def receptive_field(layers):
@@ -566,9 +569,10 @@ def receptive_field(layers):
     Output (i, j) reaches from row start + i * stride over `size` rows, not all of which
     need count (dilation leaves some out), and over the columns likewise; start is
     negative where padding is seen. layers: convolutions and pooling over windows;
-    layers that treat each place by itself change nothing, nor does BatchNorm2d, whose
-    statistics count as given. Raises TypeError for a layer that has no such windows,
-    such as Flatten, Linear and the other normalizations.
+    activations, dropout and normalization by running statistics, which count as given,
+    change nothing. Raises TypeError for what is not seen to treat each place by itself,
+    such as Flatten, Linear, blocks of layers and normalization by the statistics of the
+    input.
     """
     size, stride, start = [1, 1], [1, 1], [0, 0]
     for layer in layers.layers if isinstance(layers, Sequential) else layers:

@@ -130,7 +130,7 @@ def combine(logits, how="probabilities"):
     if how == "probabilities":
         return Softmax().forward(logits).mean(axis=0)
     if how == "logits":
-        # eq. ensembles-geometric; a sum of large logits could overflow, this cannot
+        # eq. ensembles-geometric; a sum of large logits could overflow, this hardly
         return Softmax().forward((logits / len(logits)).sum(axis=0))
     if how == "votes":
         votes = logits.argmax(axis=-1)[..., None] == np.arange(logits.shape[-1])
@@ -217,7 +217,10 @@ def _equal_mean(averaged, current, num_averaged):
 
 
 def _exponential_mean(averaged, current, num_averaged, decay):
-    return averaged + (1 - decay) * (current - averaged)  # eq. ensembles-ema
+    # eq. ensembles-ema, from the nearer side, so that a decay of 0 gives current
+    if decay > 0.5:
+        return averaged + (1 - decay) * (current - averaged)
+    return current + decay * (averaged - current)
 
 
 def get_swa_avg_fn():
@@ -231,9 +234,10 @@ def get_ema_avg_fn(decay=0.999):
     """The rule of the exponential average: decay times the old one plus 1 - decay times
     the current value; ValueError outside [0, 1].
 
-    It adds a part of the difference, so where both are equal nothing changes. As in
-    PyTorch the average has the model's dtype, and stands still where that part is less
-    than half a unit in its last place.
+    It adds a part of the difference, as PyTorch's get_ema_multi_avg_fn does (its
+    get_ema_avg_fn rounds two products), so where both are equal nothing changes. The
+    average has the model's dtype, and stands still where that part is less than half a
+    unit in its last place.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f"decay must lie in [0, 1], got {decay}")

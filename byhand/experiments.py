@@ -244,6 +244,9 @@ def _together(layers):
     if first.params or first.buffers:
         raise ValueError(f"{kind.__name__} has a state of its own, which the models "
                          "would share; a method stacked(layers) could say otherwise")
+    if len(first.named_layers()) > 1:
+        raise ValueError(f"{kind.__name__} holds layers of its own; a method "
+                         "stacked(layers) could say how they are stacked")
     if any(_settings(layer) != _settings(first) for layer in layers):
         raise ValueError(f"the models differ in the settings of {kind.__name__}")
     if not _keeps_apart(first):
@@ -259,9 +262,9 @@ def stack(models):
     A Linear with bias becomes a StackedLinear with copies of the weights, a Sequential
     within is stacked in turn. A layer class may say itself how it is stacked, by a
     static method stacked(layers) that returns a layer. Any other layer must hold no
-    params and buffers, have the same settings in all models, and treat each model by
-    itself (activations, dropout): it is copied from the first model, with its random
-    generator. Initialize first, then stack. Raises TypeError for anything but
+    params, buffers and layers, have the same settings in all models, and treat each
+    model by itself (activations, dropout): it is copied from the first model, with its
+    random generator. Initialize first, then stack. Raises TypeError for anything but
     Sequentials, ValueError for none, if they differ in length, kind, shape or settings,
     and for a layer that cannot be stacked.
     """
@@ -385,7 +388,7 @@ def constant(x, y, x_test):
 
 
 def nearest_neighbor(x, y, x_test):
-    """The label of the training example that lies nearest, of the first such one."""
+    """The label of the nearest training example; at ties rounding decides."""
     x, y, x_test = _labeled(x, y, x_test)
     x, x_test = x.astype(float) / 2, x_test.astype(float) / 2  # no difference overflows
     nearest = []

@@ -343,6 +343,8 @@ def sample_precision_recall(real, fake, k=3):
                          f"rows less one, got {k}")
     unit = float(max(np.abs(real).max(), np.abs(fake).max())) or 1.0
     real, fake = real.astype(float) / unit, fake.astype(float) / unit
+    center = real.mean(axis=0)  # far from 0 the squares in _apart would cancel
+    real, fake = real - center, fake - center
 
     def covered(centers, points):
         own = np.sort(_apart(centers, centers), axis=1)[:, k]  # 0 is the row itself

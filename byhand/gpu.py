@@ -105,8 +105,9 @@ class Rounded(Layer):
     back.
 
     Between other layers it makes their tensors those of a narrow format, as
-    torch.autocast does with matrix products. Equal to x.to(format).to(x.dtype).
-    Raises as `rounded`, and ValueError for a dy of another shape.
+    torch.autocast does with matrix products. For float32 equal to PyTorch's
+    x.to(format).to(x.dtype), where it has the format. Raises as `rounded`, and
+    ValueError for a dy of another shape.
     """
 
     def __init__(self, format="bfloat16"):
@@ -178,7 +179,7 @@ class GradScaler:
 def memory(layers, shape, batch, states=2, itemsize=4):
     """The bytes that training one network takes, as a dict: "parameters",
     "gradients", "optimizer", "activations" kept for the backward pass, and "batch",
-    which the activations contain; where PyTorch's layers keep what they keep.
+    which the activations contain, kept or not; the layers keep what PyTorch's keep.
 
     layers: pairs like ("linear", 100), ("relu",), ("conv", 30, 5) with 30 filters
     of 5 x 5 and optional padding, ("maxpool", 2), ("batchnorm",), ("avgpool",) over
@@ -192,7 +193,8 @@ def memory(layers, shape, batch, states=2, itemsize=4):
     sizes, kept = [math.prod(shape)], {0}  # tensors, and which of them are kept
     for kind, *given in layers:
         _at_least_one(**dict(zip(_NUMBERS.get(kind, ()), (*given, 0, 0))))
-        if kind in ("linear", "conv", "batchnorm", "maxpool"):
+        learned = parameters > 0  # before, no input needs a gradient
+        if kind in ("linear", "conv", "batchnorm") or kind == "maxpool" and learned:
             kept.add(here)  # the input
         if kind == "linear":
             parameters += (shape[0] + 1) * given[0]
@@ -206,7 +208,7 @@ def memory(layers, shape, batch, states=2, itemsize=4):
             other += 2 * shape[0] * itemsize  # mean and deviation of the batch
         elif kind == "maxpool":
             shape = (shape[0], *(n // given[0] for n in shape[1:]))
-            other += 8 * math.prod(shape) * batch  # where each maximum stood
+            other += 8 * math.prod(shape) * batch * learned  # where each maximum stood
         elif kind == "avgpool":
             shape = (shape[0], 1, 1)
         elif kind == "flatten":
@@ -214,16 +216,15 @@ def memory(layers, shape, batch, states=2, itemsize=4):
             continue  # the same numbers
         elif kind != "relu":
             raise ValueError(f"no such layer: got {kind!r}")
+        _at_least_one(size=min(shape))  # a kernel that does not fit leaves less
         sizes, here = sizes + [math.prod(shape)], len(sizes)
-        if kind == "relu":
+        if kind == "relu" and learned:
             kept.add(here)  # the output
-    # of the cross-entropy: log-probabilities, targets, divisor
-    other += batch * (math.prod(shape) * itemsize + 8) + itemsize
+    other += batch * (math.prod(shape) * itemsize + 8) + itemsize  # the cross-entropy
     other += itemsize * batch * sum(sizes[k] for k in kept)
-    return {"parameters": itemsize * parameters, "gradients": itemsize * parameters,
-            "optimizer": states * itemsize * parameters,
-            "activations": other,  # eq. gpu-memory
-            "batch": batch * sizes[0] * itemsize}
+    numbers = itemsize * parameters
+    return {"parameters": numbers, "gradients": numbers, "optimizer": states * numbers,
+            "activations": other, "batch": batch * sizes[0] * itemsize}
 
 # %% ../book/gpu.ipynb #e03898f1
 def kept_bytes(model):

@@ -211,8 +211,9 @@ def precision_recall_f1(target, prediction, average=None, classes=None):
     several. average: "micro" counts over all classes together, "macro" is the mean
     of the classes' scores, "weighted" the mean by their true members. A macro mean
     leaves out a class that occurs on neither side, unless classes, their number, is
-    given. 0/0 counts as 0. As scikit-learn's precision_recall_fscore_support.
-    Raises ValueError for another average and as confusion_matrix.
+    given. 0/0 counts as 0. As scikit-learn's precision_recall_fscore_support,
+    which takes (N, 1) for labels. Raises ValueError for another average and as
+    confusion_matrix.
     """
     if average not in (None, "micro", "macro", "weighted"):
         raise ValueError('average must be None, "micro", "macro" or "weighted", '
@@ -399,7 +400,7 @@ def _decomposed(x, kept):
                          f"{x.shape} for {kept}, or NaN or infinity")
     mean = np.mean(x, axis=0, dtype=float)
     _, singular, directions = np.linalg.svd(x - mean, full_matrices=False)
-    if not 0 < singular[0] < 1e150:
+    if (x == x[0]).all() or not 0 < singular[0] < 1e150:
         raise ValueError("x must vary, and not too much: its largest singular "
                          f"value is {singular[0]:.3g}")
     largest = np.abs(directions).argmax(axis=1)

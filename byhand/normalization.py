@@ -129,7 +129,7 @@ class StandardScaler(Scaler):
 
 class RobustScaler(Scaler):
     """Subtracts the median and divides by the distance of the quartiles, which a few
-    outliers cannot move; as Scaler.
+    outliers among many values move little; as Scaler.
     """
 
     def statistics(self, x, mean, std):
@@ -408,7 +408,8 @@ def fold_batch_norm(linear, norm):
     TypeError for other layers or dtypes, ValueError for a norm of another size, without
     running statistics, or with a variance + eps that is not positive and finite.
     """
-    if not (isinstance(linear, Linear) and isinstance(norm, BatchNorm1d)):
+    if not (isinstance(linear, Linear) and isinstance(norm, BatchNorm1d)
+            and 2 in norm.ranks):
         raise TypeError("expected a Linear and a BatchNorm1d, got "
                         f"{type(linear).__name__} and {type(norm).__name__}")
     weight = linear.params["weight"]

@@ -214,11 +214,12 @@ class Optimizer(_Resumable):
     is that of the only group. state holds a dict for each parameter, as in PyTorch.
 
     grads is a dict of arrays of the same names, shapes and dtypes; gradients of other
-    names are another optimizer's and are left alone. As in PyTorch a NaN spreads, and a
-    gradient whose square leaves the dtype's range, in float32 above 1e19 or, times
-    1 - beta2, 1e20, stops its entry for good. A step that raises has changed nothing:
-    TypeError, ValueError, or KeyError for a missing gradient. A subclass gives
-    start(param, group), the first state, and update(param, grad, state, **settings).
+    names are another optimizer's and are left alone. As in PyTorch a NaN spreads, and
+    where a root of squares divides the step, a gradient whose square leaves the dtype's
+    range, in float32 above 1e19 or, times 1 - beta2, 1e20, leaves its entry nothing but
+    weight decay. A step that raises has changed nothing: TypeError, ValueError, or
+    KeyError for a missing gradient. A subclass gives start(param, group), the first
+    state, and update(param, grad, state, **settings).
     """
 
     @property
@@ -543,10 +544,11 @@ class Lion(Optimizer):
 
 # %% ../book/optimizers.ipynb #9ac784f7
 def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1e-7):
-    """Bring all singular values of a (…, M, D) matrix, or stack of them, near 1 by
+    """Bring the singular values of a (…, M, D) matrix, or stack of them, near 1 by
     matrix products (Jordan et al., 2024); shape and dtype are kept.
 
-    A matrix is divided by its Frobenius norm, or by eps if that is larger. Raises
+    A matrix is divided by its Frobenius norm, or by eps if that is larger; values below
+    0.001 of it end below 0.5 after five steps, and 0 stays 0. Raises
     TypeError unless it is a float32 or float64 array, ValueError for fewer than two
     axes and for other than three coefficients.
     """
@@ -572,8 +574,8 @@ def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1
 
 # %% ../book/optimizers.ipynb #d91b8dd8
 class Muon(Optimizer):
-    """Momentum whose singular values are all brought near 1, for matrices only (Jordan
-    et al., 2024).
+    """Momentum whose singular values, but for very small ones, are brought near 1, for
+    matrices only (Jordan et al., 2024).
 
     Arguments and defaults as in torch.optim, but the iteration runs in the parameter's
     dtype and not in bfloat16. adjust_lr_fn is "original" (or None) for the factor
@@ -952,8 +954,8 @@ class OneCycleLR(LRScheduler):
     """Up to max_lr and down to almost 0 in total_steps (Smith and Topin, 2018); the
     momentum goes the other way. Sets both.
 
-    max_lr may be a list, one for each group. Arguments and defaults as in PyTorch,
-    without three_phase. More than total_steps calls of step() raise ValueError.
+    max_lr may be a list, one for each group. As in PyTorch, without epochs, three_phase
+    and last_epoch. More than total_steps calls of step() raise ValueError.
     """
 
     def __init__(self, optimizer, max_lr, total_steps, pct_start=0.3,
@@ -1057,10 +1059,10 @@ def clip_grad_norm(grads, max_norm, norm_type=2.0, error_if_nonfinite=False):
     dict of arrays, all times the same factor, and the norm before, a float.
 
     norm_type is the p of the norm, at least 1, math.inf for the largest entry. The
-    arithmetic is PyTorch's, whose clip_grad_norm_ works in place: a NaN or inf in one
-    gradient spoils all, unless error_if_nonfinite is set, which raises ValueError.
-    TypeError for anything but a dict of float arrays, ValueError for a setting outside
-    its range.
+    formula is PyTorch's, whose clip_grad_norm_ works in place and lets powers overflow,
+    which here they do not. A NaN or inf in one gradient spoils all, unless
+    error_if_nonfinite is set, which raises ValueError. TypeError for anything but a
+    dict of float arrays, ValueError for a setting outside its range.
     """
     _check_grads(grads)
     max_norm = _number("max_norm", max_norm)

@@ -523,8 +523,9 @@ def cutout(images, size, rng):
 
 
 def mixup(x, target, alpha, rng):
-    """Each example mixed with another, l x + (1 - l) x', and its target alike, l drawn
-    for each from Beta(alpha, alpha) (Zhang et al., 2018).
+    """Each example mixed with one that a permutation draws, perhaps itself,
+    l x + (1 - l) x', and its target alike, l drawn for each from Beta(alpha, alpha)
+    (Zhang et al., 2018).
 
     x (N, ...) and target (N, ...), class probabilities, are float arrays. Returns both.
     Raises ValueError for an alpha that is not positive and finite, or other lengths.

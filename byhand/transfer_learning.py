@@ -6,6 +6,7 @@ __all__ = ['parts', 'replace_head', 'embed', 'LoRA', 'adapt_statistics', 'protot
 
 # %% ../book/transfer_learning.ipynb #d6993bec
 import copy
+import math
 import operator
 
 import numpy as np
@@ -213,8 +214,9 @@ def nearest_neighbour(features, known, labels):
     if not (np.isfinite(features).all() and np.isfinite(known).all()):
         raise ValueError("features and known must be finite, got NaN or infinity")
     labels = _as_labels(labels, len(known))
-    # the difference of two halves cannot overflow
-    features, known = (x.astype(np.float64) / 2 for x in (features, known))
+    # so small that no difference and no length overflows
+    scale = 0.5 ** math.ceil(1 + math.log2(max(1, known.shape[1])) / 2)
+    features, known = (x.astype(np.float64) * scale for x in (features, known))
     nearest = [_lengths(known - x).argmin() for x in features]
     return labels[np.array(nearest, dtype=int)]
 

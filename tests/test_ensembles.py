@@ -404,6 +404,29 @@ def test_an_average_at_rest_stays_and_stands_still_below_half_a_unit():
     assert rule(one.astype(np.float64), one + 1e-3, 1) > one
 
 
+def test_an_average_with_little_memory_is_pytorchs_of_many_arrays():
+    start, current = (np.array(v, np.float32) for v in ([1e10, 1, 3], [0.1, 1e-9, 0.7]))
+    for decay in (0.0, 0.3, 0.5):
+        many = torch.tensor(start)
+        swa_utils.get_ema_multi_avg_fn(decay)([many], [torch.tensor(current)], 1)
+        ours = get_ema_avg_fn(decay)(start, current, 1)
+        np.testing.assert_allclose(ours, many.numpy(), rtol=2e-7, atol=0)
+    assert np.array_equal(get_ema_avg_fn(0.0)(start, current, 1), current)
+
+
+def test_an_average_stands_still_where_pytorchs_of_many_arrays_does():
+    r, decay = np.random.default_rng(0), 0.9999
+    start = r.uniform(1, 2, 10_000).astype(np.float32)
+    part = r.uniform(-0.45, 0.45, 10_000) * 2.0**-23  # of a unit in the last place
+    weight = start + (part / (1 - decay)).astype(np.float32)
+    many = torch.tensor(start)
+    swa_utils.get_ema_multi_avg_fn(decay)([many], [torch.tensor(weight)], 1)
+    one = swa_utils.get_ema_avg_fn(decay)(torch.tensor(start), torch.tensor(weight), 1)
+    ours = get_ema_avg_fn(decay)(start, weight, 1)
+    assert np.array_equal(ours, start) and np.array_equal(many.numpy(), start)
+    assert not np.array_equal(one.numpy(), start)  # as the docstring says
+
+
 def test_update_bn_is_whole_or_nothing_and_takes_what_a_loader_gives():
     r = np.random.default_rng(0)
     model, x = networks("float64", r)[0], r.normal(size=(12, 4))

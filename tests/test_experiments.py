@@ -14,10 +14,12 @@ from byhand import checks, experiments
 from byhand.activations import GLU, LeakyReLU, PReLU, Tanh
 from byhand.backprop import Linear, MSELoss, ReLU, Sequential, train
 from byhand.checks import check_layer, check_loss, relative_error
+from byhand.convolution import Residual
 from byhand.experiments import (
     ANSWERS, Paired, SideBySide, StackedLinear, accuracy, baselines, constant, fact,
     margin, mlp, nearest_neighbor, paired, softmax_regression, stack, tuned,
 )
+from byhand.gpu import Checkpoint
 from byhand.losses import CrossEntropyLoss, Softmax
 
 
@@ -198,6 +200,10 @@ def test_a_layer_says_how_it_is_stacked():
     (lambda: stack([Sequential(linear()), Sequential(linear(4))]), ValueError, "shape"),
     (lambda: stack([Sequential(linear(), LeakyReLU(s)) for s in (0.01, 0.9)]),
      ValueError, "settings of LeakyReLU"),
+    (lambda: stack([Sequential(Residual(LeakyReLU(s))) for s in (0.01, 0.9)]),
+     ValueError, "Residual holds layers"),
+    (lambda: stack([Sequential(Checkpoint(LeakyReLU(s))) for s in (0.1, 0.9)]),
+     ValueError, "Checkpoint holds layers"),
     (lambda: stack([Sequential(GLU(1))] * 2), ValueError, "GLU does not treat"),
     (lambda: stack([Sequential(Softmax(dim=1))] * 2), ValueError, "Softmax does not"),
     (lambda: SideBySide(CrossEntropyLoss()), ValueError, '"sum", got .mean'),

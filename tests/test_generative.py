@@ -174,6 +174,9 @@ def test_precision_and_recall():
     x = generator(6).normal(size=(30, 2))
     assert by.sample_precision_recall(x, x) == (1.0, 1.0)
     assert by.sample_precision_recall(x, x + 99) == (0.0, 0.0)
+    other = np.random.default_rng(2).normal(size=x.shape)
+    assert by.sample_precision_recall(
+        x + 1e8, other + 1e8) == by.sample_precision_recall(x, other)
     one = np.tile(x[:1], (30, 1)) + 1e-6 * x
     precision, recall = by.sample_precision_recall(x, one)
     assert precision == 1.0 and recall <= 0.1

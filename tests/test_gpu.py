@@ -97,10 +97,17 @@ def test_memory_of_a_convolutional_network_by_hand():
     kept = 36 + 2 * 16 + 2 * 4  # image, output of ReLU, output of the pooling
     assert found["activations"] == 10 * (4 * (kept + 5) + 8 * 2 * 4 + 8) + 4
     assert found["batch"] == 10 * 36 * 4
+    # before the first weights nothing is kept, though the batch is counted
+    found = by.memory([("relu",), ("maxpool", 2), ("flatten",), ("linear", 10)],
+                      (3, 8, 8), 6)
+    assert found["activations"] == found["batch"] + 6 * (4 * (48 + 10) + 8) + 4
     with pytest.raises(ValueError, match="no such layer"):
         by.memory([("dense", 3)], (4,), 2)
     with pytest.raises(ValueError, match="batch must be at least 1"):
         by.memory([("linear", 3)], (4,), 0)
+    for layers, shape in (([("conv", 3, 5)], (1, 4, 4)), ([("maxpool", 2)], (1, 1, 1))):
+        with pytest.raises(ValueError, match="size must be at least 1"):
+            by.memory(layers, shape, 2)
 
 
 def network(kind):

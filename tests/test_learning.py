@@ -275,6 +275,7 @@ RNG = generator()
     (lambda: by.PCA(0), ValueError, "at least 1, got 0"),
     (lambda: by.PCA(4).fit(np.ones((3, 9))), ValueError, r"got \(3, 9\) for 4"),
     (lambda: by.PCA().fit(np.ones((3, 2))), ValueError, "must vary"),
+    (lambda: by.PCA().fit(np.full((3, 2), 0.1)), ValueError, "must vary"),
     (lambda: by.PCA().transform(np.ones((3, 2))), ValueError, "call fit"),
     (lambda: by.calibration_error(np.ones((2, 3)), [0]), ValueError,
      "expected N > 0 targets"),

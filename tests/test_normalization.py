@@ -507,6 +507,9 @@ def test_instance_norm_without_eps():
     [
         (np.float32, by.BatchNorm1d(3), TypeError, "float32 like linear, got float64"),
         (np.float64, by.LayerNorm(3), TypeError, "expected a Linear and a BatchNorm1d"),
+        (np.float64, by.InstanceNorm1d(3, track_running_stats=True), TypeError,
+         "got Linear and InstanceNorm1d"),
+        (np.float64, by.BatchNorm2d(3), TypeError, "got Linear and BatchNorm2d"),
         (np.float64, by.BatchNorm1d(3, eps=0.0), ValueError, "positive and finite"),
     ],
 )

@@ -3,6 +3,7 @@ schedules; bad input.
 """
 
 import copy
+import inspect
 import math
 import pickle
 
@@ -882,3 +883,42 @@ def test_schedules_know_their_rates_beforehand():
             schedule.step()
         np.testing.assert_allclose(found, expected, rtol=1e-12,
                                    err_msg=type(schedule).__name__)
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, "Muon"])
+def test_arguments_and_defaults_are_those_of_torch_optim(name):
+    ours, theirs = (inspect.signature(getattr(where, name)).parameters
+                    for where in (byhand.optimizers, torch.optim))
+    left_out = {"foreach", "fused", "capturable", "differentiable"}
+    assert set(theirs) - set(ours) <= left_out and set(ours) <= set(theirs)
+    for key, parameter in ours.items():
+        assert parameter.default == theirs[key].default, key
+
+
+@np.errstate(over="ignore")
+@pytest.mark.parametrize("name", sorted(SETTINGS.keys() - {"SGD"} | {"Muon", "Lion"}))
+def test_a_square_out_of_range_ends_the_steps_of_those_that_divide_by_its_root(name):
+    """In float32: one gradient of 1e25, then small ones."""
+    w = np.ones((1, 1), np.float32)
+    optimizer = getattr(byhand.optimizers, name)({"w": w}, lr=1e-3)
+    if name == "RAdam":  # its first five steps divide by nothing
+        for _ in range(6):
+            optimizer.step({"w": np.ones_like(w)})
+    optimizer.step({"w": np.full_like(w, 1e25)})
+    before = w.copy()
+    for _ in range(3):
+        optimizer.step({"w": np.ones_like(w)})
+    stopped = name in {"Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW", "NAdam",
+                       "RAdam"}
+    if name == "AdamW":
+        before = before * np.float32(1 - 1e-3 * 0.01) ** 3
+    assert np.allclose(w, before, rtol=1e-6, atol=0) == stopped
+
+
+def test_a_clipped_norm_does_not_overflow_as_pytorchs_does():
+    grads = {"w": np.full(2, 1e30, np.float32)}
+    tensor = torch.zeros(2, requires_grad=True)
+    tensor.grad = torch.tensor(grads["w"])
+    clipped, norm = clip_grad_norm(grads, 1.0)
+    assert np.isclose(norm, 2**0.5 * 1e30) and np.allclose(clipped["w"], 0.5**0.5)
+    assert math.isinf(torch.nn.utils.clip_grad_norm_([tensor], 1.0))

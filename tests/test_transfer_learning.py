@@ -407,6 +407,8 @@ def test_distances_of_clusters_far_apart_and_of_every_size():
     for size in (1e-310, 1e-200, 1e200, 5e307):
         found = by.nearest_neighbour(known * size, known * size, np.arange(3))
         assert found.tolist() == [0, 1, 2], size
+    far = np.stack([np.full(5, 1.5e308), np.full(5, 1e308)])  # no length overflows
+    assert by.nearest_neighbour(np.full((1, 5), -1e308), far, [1, 0]).tolist() == [0]
     assert by.nearest_neighbour(np.ones((0, 2)), known, np.arange(3)).shape == (0,)
     twice = by.nearest_neighbour(np.zeros((1, 2)), np.array([[1.0, 0], [0, 1]]), [7, 8])
     assert twice.tolist() == [7]  # the first of two at one distance

@@ -68,7 +68,7 @@ def _layers_in(name, value):
     if isinstance(value, (list, tuple)):
         pairs = enumerate(value)
     elif isinstance(value, _CONTAINERS):
-        if any(isinstance(inner, _Tree) for inner in value):  # in a set, or as keys
+        if any(_layers_in(name, inner) for inner in value):  # in a set, or as keys
             raise TypeError(f"layers in {name!r} would be lost: hold them in a list or "
                             f"as values of a dict, not so in a {type(value).__name__}")
         pairs = value.items() if isinstance(value, dict) else ()
@@ -221,10 +221,10 @@ class Linear(Layer):
 
     params: "weight" (out_features, in_features) and, unless bias is False, "bias"
     (out_features,), drawn from rng uniformly within 1/sqrt(in_features), as PyTorch
-    does. backward with input_grad=False leaves out dx, which nobody needs of a model's
-    first layer, and returns None. Raises TypeError for a dtype other than float32 and
-    float64 and for an input of another dtype than the layer's, ValueError for an input
-    of another shape and for a size below 1.
+    does. backward with input_grad=False leaves out dx, which training a model by itself
+    does not need of its first layer, and returns None. Raises TypeError for a dtype
+    other than float32 and float64 and for an input of another dtype than the layer's,
+    ValueError for an input of another shape and for a size below 1.
     """
 
     def __init__(self, in_features, out_features, bias=True, *, rng, dtype=np.float64):

@@ -262,11 +262,12 @@ def stack(models):
     A Linear with bias becomes a StackedLinear with copies of the weights, a Sequential
     within is stacked in turn. A layer class may say itself how it is stacked, by a
     static method stacked(layers) that returns a layer. Any other layer must hold no
-    params, buffers and layers, have the same settings in all models, and treat each
-    model by itself (activations, dropout): it is copied from the first model, with its
-    random generator. Initialize first, then stack. Raises TypeError for anything but
-    Sequentials, ValueError for none, if they differ in length, kind, shape or settings,
-    and for a layer that cannot be stacked.
+    params, buffers and layers, have the same settings in all models (only numbers,
+    words and tuples are compared), and treat each model by itself (activations,
+    dropout): it is copied from the first model, with its random generator. Initialize
+    first, then stack. Raises TypeError for anything but Sequentials, ValueError for
+    none, if they differ in length, kind, shape or settings, and for a layer that cannot
+    be stacked.
     """
     models = list(models)
     if not models:
@@ -401,8 +402,8 @@ def nearest_neighbor(x, y, x_test):
 
 
 def softmax_regression(x, y, x_test, strength=1.0):
-    """Labels by one layer and a softmax, the weights kept small: the minimum of the sum
-    of the cross-entropies plus |W|^2 / (2 strength), by scikit-learn.
+    """Labels by one softmax layer with small weights, by scikit-learn: the least sum of
+    cross-entropies plus |W|^2 / (2 strength), for two labels plus |W|^2 / strength.
     """
     from sklearn.linear_model import LogisticRegression
 

@@ -156,6 +156,7 @@ class VAE(Layer):
         self.x, self.noise, self.std = x, noise, np.exp(self.log_var / 2)
         # eq. generative-reparametrized
         self.logits = self.decoder.forward(self.mean + self.std * noise)
+        check_array("the decoder's logits", self.logits, x.shape, x.dtype)
         self.reconstruction = np.sum(
             np.logaddexp(0, self.logits) - x * self.logits, axis=1)
         self.kl = 0.5 * np.sum(self.std**2 + self.mean**2 - 1 - self.log_var, axis=1)

@@ -228,8 +228,8 @@ def memory(layers, shape, batch, states=2, itemsize=4):
 
 # %% ../book/gpu.ipynb #e03898f1
 def kept_bytes(model):
-    """The bytes of the arrays that a model's layers hold besides params, grads and
-    buffers; what several hold counts once.
+    """The bytes of the arrays that a model's layers hold, as attributes or in lists and
+    tuples, besides params, grads and buffers; what several hold counts once.
     """
     found, state = {}, set()
 

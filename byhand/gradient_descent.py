@@ -200,8 +200,9 @@ def cubic_minimizer(a, b, low, high):
     """The minimum, kept within low and high, of the cubic through the values and slopes
     of two Trials.
 
-    Of a straight line the lower end. Where there is no minimum, or a value or a slope
-    is not finite, the middle of low and high. ValueError unless low <= high. Source:
+    Of a straight line the lower end, of a parabola that opens downwards an end or the
+    middle. Where else there is no minimum, or a value or a slope is not finite, the
+    middle of low and high. ValueError unless low <= high. Source:
     Nocedal and Wright, 2006, equation 3.59.
     """
     if not low <= high:
@@ -368,7 +369,7 @@ class _History:
 
     def direction(self, g):
         """Minus the estimated inverse Hessian times g (n,). The last step joins the
-        history if its curvature is positive.
+        history if its curvature s @ y is above 1e-10, as in PyTorch.
         """
         if self.moved is not None:
             s, y = self.moved[0], g - self.moved[1]
@@ -465,9 +466,10 @@ class LBFGS(_Iterations):
     "strong_wolfe", the first one tried. A call of step makes up to max_iter iterations
     and max_eval evaluations (max_iter * 5 // 4 by default; one that has begun may make
     one more), and ends early below tolerance_grad (largest entry of the gradient) or
-    tolerance_change (loss, or largest entry of the step). history_size pairs are kept,
-    from call to call. Raises TypeError and ValueError for what it cannot use. Source:
-    Liu and Nocedal, 1989; Nocedal and Wright, 2006, chapter 7.
+    tolerance_change (loss, slope along the direction, or largest entry of the step).
+    history_size pairs are kept, from call to call. Raises TypeError and ValueError for
+    what it cannot use. Source: Liu and Nocedal, 1989; Nocedal and Wright, 2006, chapter
+    7.
     """
 
     def step(self, closure):

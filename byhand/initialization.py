@@ -269,15 +269,16 @@ def mean_field(activation, depth, weight_var, bias_var=0.0, input_moment=1.0):
         layer.forward(scale * u)
         return layer.backward(np.ones_like(u))
 
-    layer = copy.deepcopy(activation)
+    layer, moment = copy.deepcopy(activation), input_moment
     q, m, chi = np.zeros((3, depth))
-    moment = input_moment
     for i in range(depth):
         q[i] = weight_var * moment + bias_var  # eq. initialization-recursion
         if not q[i] < math.inf:
             raise ValueError(f"the second moment grows beyond all numbers in layer {i}")
         scale = math.sqrt(q[i])
         m[i] = moment = gaussian_mean(lambda u: layer.forward(scale * u) ** 2)
+        if not moment < math.inf:
+            raise ValueError(f"the second moment grows beyond all numbers in layer {i}")
         # eq. initialization-chi
         chi[i] = weight_var * gaussian_mean(lambda u: slope(u) ** 2)
     return q, m, chi

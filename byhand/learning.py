@@ -210,9 +210,10 @@ def precision_recall_f1(target, prediction, average=None, classes=None):
     target, prediction: labels (N,), or (N, L) of 0 and 1 where an example may have
     several. average: "micro" counts over all classes together, "macro" is the mean
     of the classes' scores, "weighted" the mean by their true members. A macro mean
-    leaves out a class that occurs on neither side, unless classes, their number, is
-    given. 0/0 counts as 0. As scikit-learn's precision_recall_fscore_support,
-    which takes (N, 1) for labels. Raises ValueError for another average and as
+    of labels leaves out a class that occurs on neither side, unless classes, their
+    number, is given. 0/0 counts as 0. As scikit-learn's
+    precision_recall_fscore_support, which takes (N, 1) for labels and without an
+    average leaves such a class out, too. Raises ValueError for another average and as
     confusion_matrix.
     """
     if average not in (None, "micro", "macro", "weighted"):

@@ -478,10 +478,10 @@ class CrossEntropyLoss(NLLLoss):
     spread evenly over all classes. The mean over class probabilities divides by the
     number of examples (of pixels, for images), whatever their weight. A class of
     probability 0 costs nothing, also with a logit of -inf (NaN in PyTorch). The
-    logarithm of a probability that rounds to 1 is 0, as in PyTorch. The rest, with its
-    errors, is as in NLLLoss; ValueError also for label_smoothing outside [0, 1], for
-    probabilities that are negative or NaN, and for probabilities with an ignore_index
-    that is a class.
+    logarithm of a probability that rounds to 1 is 0, as in PyTorch. Losses have the
+    shape (N, ...). The rest, with its errors, is as in NLLLoss; ValueError also for
+    label_smoothing outside [0, 1], for probabilities that are negative or NaN, and for
+    probabilities with an ignore_index that is a class.
     """
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean",

@@ -563,8 +563,9 @@ class InstanceNorm1d(BatchNorm1d):
     Arguments as BatchNorm1d, with other defaults. With track_running_stats the running
     statistics move towards the examples' average, and evaluation uses them;
     num_batches_tracked stays 0 and momentum=None stands for 0, as in PyTorch; eps may
-    be 0. Raises ValueError for a single position, and without the axis of examples,
-    which PyTorch lets one leave out. Source: Ulyanov et al., 2016.
+    be 0. Raises ValueError for a single position where the example's statistics are
+    used, and without the axis of examples, which PyTorch lets one leave out. Source:
+    Ulyanov et al., 2016.
     """
 
     ranks, axes_before = (3,), ()

@@ -217,9 +217,9 @@ class Optimizer(_Resumable):
     names are another optimizer's and are left alone. As in PyTorch a NaN spreads, and
     where a root of squares divides the step, a gradient whose square leaves the dtype's
     range, in float32 above 1e19 or, times 1 - beta2, 1e20, leaves its entry nothing but
-    weight decay. A step that raises has changed nothing: TypeError, ValueError, or
-    KeyError for a missing gradient. A subclass gives start(param, group), the first
-    state, and update(param, grad, state, **settings).
+    decoupled decay and old velocity. A step that raises has changed nothing: TypeError,
+    ValueError, or KeyError for a missing gradient. A subclass gives start(param,
+    group), the first state, and update(param, grad, state, **settings).
     """
 
     @property
@@ -346,7 +346,8 @@ class RMSprop(Optimizer):
         if centered:
             mean = _kept(state, "grad_avg", param)
             mean += (1 - alpha) * (grad - mean)
-            spread = np.maximum(square - mean**2, 0)
+            largest = np.finfo(mean.dtype).max  # inf - inf would be NaN
+            spread = np.maximum(square - np.minimum(mean**2, largest), 0)
         quotient = grad / (np.sqrt(spread) + eps)  # eq. optimizers-rmsprop
         if momentum:
             velocity = _kept(state, "momentum_buffer", param)
@@ -487,7 +488,7 @@ class Adamax(Optimizer):
 def sma_length(beta, t):
     """Length of the plain mean that an exponential average is worth after t steps (Liu
     et al., 2020); t is at least 1 and may be inf, 0 <= beta < 1. A difference of two
-    numbers near 2 / (1 - beta): half the digits are left for 1 - beta = 1e-7.
+    numbers near 2 / (1 - beta): three digits are left at t = 3 for 1 - beta = 1e-7.
     """
     if not (0 <= beta < 1 and t >= 1):
         raise ValueError(f"expected 0 <= beta < 1 and t >= 1, got {beta} and {t}")
@@ -557,7 +558,7 @@ def newton_schulz(matrix, coefficients=(3.4445, -4.7750, 2.0315), steps=5, eps=1
         raise ValueError(f"expected a matrix, got the shape {matrix.shape}")
     if np.shape(coefficients) != (3,):
         raise ValueError(f"coefficients must be three numbers, got {coefficients}")
-    a, b, c = coefficients
+    (a, b, c), eps = map(float, coefficients), float(eps)  # they keep the dtype
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.swapaxes(-1, -2) if tall else matrix
     # the largest entry first: squares of large or small numbers leave the dtype's range
@@ -708,9 +709,9 @@ class LRScheduler(_ScheduleState):
     A subclass gives rate(t, base), the rate at time t, after t calls, of a group that
     began with base; such a schedule *sets* the rate. One that also has
     follow(t, lr, base), what the rate lr becomes at time t, *multiplies* it, and what
-    another schedule or a hand did to the rate remains. lr_at(t) is the rate at any t
-    under this schedule alone, a list if there are several groups. A step that raises
-    changes nothing.
+    another schedule or a hand did to the rate remains (in the cosine, until T_max).
+    lr_at(t) is the rate at any t under this schedule alone, a list if there are several
+    groups. A step that raises changes nothing.
     """
 
     follow = None
@@ -921,6 +922,11 @@ class SequentialLR(LRScheduler):
     def rates(self, t):
         schedule, own_time = self.active(t)
         return schedule.rates(own_time)
+
+    def _load(self, state):
+        super()._load(state)
+        schedule, own_time = self.active(self.t)  # the others have set their momenta
+        schedule.apply(own_time, state["lrs"])
 
     def begin(self):
         self.schedulers[0].begin()

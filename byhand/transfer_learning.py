@@ -193,7 +193,7 @@ def prototypes(features, labels):
 
 # %% ../book/transfer_learning.ipynb #5f26cdbe
 def _lengths(x):
-    """Euclidean lengths of the rows of x; no square overflows or vanishes."""
+    """Euclidean lengths of the rows of x; no square overflows, not all vanish."""
     largest = np.abs(x).max(axis=1, initial=0)
     unit = np.where(largest > 0, largest, 1)
     return largest * np.sqrt(((x / unit[:, None]) ** 2).sum(axis=1))
@@ -201,7 +201,7 @@ def _lengths(x):
 
 def nearest_neighbour(features, known, labels):
     """The label of the nearest of the known features (K, M), in Euclidean distance, for
-    each of features (N, M); the first of several at the same distance.
+    each of features (N, M); the first of several at the same distance, up to rounding.
 
     labels (K,). Raises ValueError and TypeError for arrays that do not fit, ValueError
     for features that are NaN or infinite, which are near to nothing.

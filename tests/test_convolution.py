@@ -200,6 +200,8 @@ def test_receptive_field_is_where_the_gradient_is():
     assert by.receptive_field([BatchNorm2d(3, dtype=np.float32)]) == one
     for layer in (by.Flatten(), Linear(2, 2, rng=rng()), by.AdaptiveAvgPool2d(1),
                   by.AdaptiveAvgPool2d(4), by.AdaptiveAvgPool2d(5), "no",
+                  Sequential(BatchNorm2d(2), by.Conv2d(2, 2, 2, padding="same",
+                                                       rng=rng())),
                   GroupNorm(1, 2), LayerNorm(6), InstanceNorm2d(2), GLU(), Softmax(),
                   FractionalMaxPool2d(2, output_ratio=0.5, rng=rng())):
         with pytest.raises(TypeError, match="windows"):

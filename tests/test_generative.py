@@ -256,6 +256,7 @@ X = np.ones((4, 2))
     (lambda: by.RBM(2, 2, generator()).gibbs(X, generator(), 0), "got 0"),
     (lambda: by.VAE(net(2, 2, 2), net(1, 2, 2), -1), "got -1"),
     (lambda: by.VAE(net(2, 2, 2), net(1, 2, 2)).forward(X, X), "got 2"),
+    (lambda: by.VAE(net(2, 2, 2), net(1, 2, 1)).forward(X, X[:, :1]), "logits"),
     (lambda: by.frechet_distance(X[:1], X), "got 1 and 4"),
     (lambda: by.frechet_distance(X * np.nan, X), "NaN"),
     (lambda: by.sample_precision_recall(X, X, 4), "got 4"),

@@ -264,6 +264,7 @@ RNG = np.random.default_rng(6)
         lambda: mean_field(ReLU(), 2, 1.0, bias_var=math.nan),
         lambda: mean_field(ReLU(), 2, 1.0, input_moment=math.inf),
         lambda: mean_field(ReLU(), 9, 1e100),
+        lambda: mean_field(ReLU(), 1, 1e308),
         lambda: initialize(stack([Sequential(Linear(3, 2, rng=RNG))] * 2), normal, RNG),
         lambda: lsuv(stack([Sequential(Linear(3, 2, rng=RNG))] * 2),
                      np.ones((4, 2, 3)), RNG),

@@ -922,3 +922,44 @@ def test_a_clipped_norm_does_not_overflow_as_pytorchs_does():
     clipped, norm = clip_grad_norm(grads, 1.0)
     assert np.isclose(norm, 2**0.5 * 1e30) and np.allclose(clipped["w"], 0.5**0.5)
     assert math.isinf(torch.nn.utils.clip_grad_norm_([tensor], 1.0))
+
+
+def test_a_resumed_sequence_has_the_momentum_of_the_active_cycle():
+    def begun():
+        optimizer = SGD({"w": np.ones(1)}, lr=0.1, momentum=0.9)
+        cycles = [OneCycleLR(optimizer, top, 20) for top in (0.5, 0.2)]
+        return optimizer, SequentialLR(optimizer, cycles, [20])
+
+    first, schedule = begun()
+    for _ in range(6):
+        first.step({"w": np.ones(1)})
+        schedule.step()
+    saved = first.state_dict(), schedule.state_dict()
+    for order in (0, 1), (1, 0):
+        again = begun()
+        for i in order:
+            again[i].load_state_dict(saved[i])
+        assert again[0].param_groups[0]["momentum"] == first.param_groups[0]["momentum"]
+    before = first.param_groups[0]["momentum"]
+    with pytest.raises(ValueError, match="t must be at least 0"):
+        schedule.load_state_dict({**saved[1], "t": -1})
+    assert first.param_groups[0]["momentum"] == before
+
+
+def test_centered_rmsprop_stays_finite_where_squares_are_not():
+    w = np.ones(1, np.float32)
+    tensor = torch.ones(1, requires_grad=True)
+    ours = RMSprop({"w": w}, lr=0.01, centered=True)
+    theirs = torch.optim.RMSprop([tensor], lr=0.01, centered=True)
+    for grad in (1.0, 1e25, 1.0, 1.0):
+        with np.errstate(over="ignore"):
+            ours.step({"w": np.full(1, grad, np.float32)})
+        tensor.grad = torch.full((1,), grad)
+        theirs.step()
+    np.testing.assert_allclose(w, tensor.detach().numpy(), rtol=1e-6)
+
+
+def test_newton_schulz_keeps_the_dtype_beside_arrays_of_coefficients():
+    x = np.ones((2, 3), np.float32)
+    found = newton_schulz(x, np.array([3.4445, -4.775, 2.0315]), eps=np.float64(1e-7))
+    assert found.dtype == np.float32

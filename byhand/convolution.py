@@ -572,9 +572,9 @@ def receptive_field(layers):
     Output (i, j) reaches from row start + i * stride over `size` rows, not all of which
     need count (dilation leaves some out), and over the columns likewise; start is
     negative where padding is seen. layers: convolutions and pooling over windows;
-    activations, dropout and normalization by running statistics, which count as given,
-    change nothing. Raises TypeError for what is not seen to treat each place by itself,
-    such as Flatten, Linear, blocks with windows in them and other normalization.
+    activations that keep the shape, dropout and normalization by running statistics,
+    which count as given, change nothing. Raises TypeError for what is not seen to be of
+    this kind, such as Flatten, Linear, blocks with windows and other normalization.
     """
     size, stride, start = [1, 1], [1, 1], [0, 0]
     for layer in layers.layers if isinstance(layers, Sequential) else layers:

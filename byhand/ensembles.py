@@ -236,8 +236,8 @@ def get_ema_avg_fn(decay=0.999):
 
     It adds a part of the difference, as PyTorch's get_ema_multi_avg_fn does (its
     get_ema_avg_fn rounds two products), so where both are equal nothing changes. The
-    average has the model's dtype, and stands still where that part is less than half a
-    unit in its last place.
+    average has the model's dtype, and stands still where that part is less than half
+    the distance to the next number on its way.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f"decay must lie in [0, 1], got {decay}")

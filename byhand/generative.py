@@ -181,9 +181,10 @@ def train_gan(generator, discriminator, x, *, latent, steps, batch_size, rng,
     generator: noise (n, latent) or (n, S, latent), standard normal, to examples;
     discriminator: examples to logits, the last axis 1. optimizers: two, of generator
     and discriminator, which take one step each in turn. loss: what the generator
-    minimizes, "non-saturating" -log D or "minimax" log(1 - D). apart: the
-    discriminator sees real and made examples in two batches, else in one (another
-    thing where batch normalization mixes a batch).
+    minimizes, "non-saturating" -log D or "minimax" log(1 - D). apart: in
+    its own step the discriminator sees real and made examples in two batches, else in
+    one (another thing where batch normalization mixes a batch); in the generator's
+    step it sees made ones alone.
     watch(step) is called after each step. Source: Goodfellow et al., 2014. Raises
     ValueError for another loss, counts below 1 and an x that is not finite.
     """
@@ -345,10 +346,12 @@ def sample_precision_recall(real, fake, k=3):
     unit = float(max(np.abs(real).max(), np.abs(fake).max())) or 1.0
     real, fake = real.astype(float) / unit, fake.astype(float) / unit
     center = real.mean(axis=0)  # far from 0 the squares in _apart would cancel
-    real, fake = real - center, fake - center
+    unit = float(max(np.abs(real - center).max(), np.abs(fake - center).max())) or 1.0
+    real, fake = (real - center) / unit, (fake - center) / unit
 
     def covered(centers, points):
         own = np.sort(_apart(centers, centers), axis=1)[:, k]  # 0 is the row itself
+        own = np.maximum(own, 1e-7)  # rounding must not part a row from its copy
         return float(np.mean((_apart(points, centers) <= own).any(axis=1)))
 
     return covered(real, fake), covered(fake, real)

@@ -21,7 +21,7 @@ from .backprop import Layer, Sequential, check_array
 # %% ../book/gpu.ipynb #dd9c4ad9
 def speed_record(device="nvidia-h100-80gb-hbm3"):
     """What benchmarks/gpu.py measured on one device, as a dict: "machine" says
-    which, with versions and the date; the seconds in it are medians.
+    which, with versions and the date; most seconds in it are medians, with quartiles.
 
     Raises ValueError for a device without a record.
     """

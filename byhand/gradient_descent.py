@@ -200,10 +200,10 @@ def cubic_minimizer(a, b, low, high):
     """The minimum, kept within low and high, of the cubic through the values and slopes
     of two Trials.
 
-    Of a straight line the lower end, of a parabola that opens downwards an end or the
-    middle. Where else there is no minimum, or a value or a slope is not finite, the
-    middle of low and high. ValueError unless low <= high. Source:
-    Nocedal and Wright, 2006, equation 3.59.
+    Of a straight line the lower end or, by rounding, the middle; of a parabola that
+    opens downwards an end or the middle. Where else the slope has no root, or a value
+    or a slope is not finite, the middle of low and high. ValueError unless low <= high.
+    Source: Nocedal and Wright, 2006, equation 3.59.
     """
     if not low <= high:
         raise ValueError(f"low must not exceed high, got {low} and {high}")
@@ -392,19 +392,20 @@ class _Resumable(_History):
         """Take back what state_dict gave. KeyError, TypeError or ValueError, and
         nothing changed, for what does not belong to these parameters and settings.
         """
-        if state_dict.keys() != self.state_dict().keys():
+        if dict(state_dict).keys() != self.state_dict().keys():
             raise KeyError(f"expected {sorted(self.state_dict())}, got "
                            f"{sorted(state_dict)}")
         state, like = copy.deepcopy(state_dict), self.vector.get()
         if len(state["pairs"]) > self.pairs.maxlen:
             raise ValueError(f"history_size is {self.pairs.maxlen}, got "
                              f"{len(state['pairs'])} pairs")
-        kept = [pair[:2] for pair in state["pairs"]]
+        kept = [(s, y) for s, y, _ in state["pairs"]]
         for pair in kept if state["moved"] is None else [*kept, state["moved"]]:
             for vector in pair:
                 check_array("a remembered vector", vector, like.shape, like.dtype)
-        if not (state["scale"] > 0 and state["n_iter"] >= 0):
-            raise ValueError("scale must be positive and n_iter at least 0, got "
+        n_iter = state["n_iter"]
+        if not (state["scale"] > 0 and n_iter >= 0 and n_iter % 1 == 0):
+            raise ValueError("scale must be positive and n_iter 0, 1, 2, …, got "
                              f"{state['scale']} and {state['n_iter']}")
         self.pairs = deque(state["pairs"], maxlen=self.pairs.maxlen)
         self.scale, self.moved, self.n_iter = (state[name] for name in

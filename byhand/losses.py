@@ -481,7 +481,7 @@ class CrossEntropyLoss(NLLLoss):
     logarithm of a probability that rounds to 1 is 0, as in PyTorch. Losses have the
     shape (N, ...). The rest, with its errors, is as in NLLLoss; ValueError also for
     label_smoothing outside [0, 1], for probabilities that are negative or NaN, and for
-    probabilities with an ignore_index that is a class.
+    probabilities with an ignore_index that is not negative.
     """
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean",
@@ -526,7 +526,7 @@ class InfoNCELoss(CrossEntropyLoss):
     the gradient of the prediction and keeps that of the target in `target_grad`. The
     losses have the shape (N,); reduction is as in L1Loss. Raises TypeError or
     ValueError for arrays that do not match, ValueError for a temperature that is not
-    positive and finite and for the mean of an empty batch.
+    positive and finite and for an empty batch.
     """
 
     def __init__(self, temperature=1.0, reduction="mean"):

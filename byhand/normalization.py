@@ -157,6 +157,7 @@ class Whitening:
     def fit(self, x):
         x = _examples(x)
         mean = x.mean(axis=0)
+        mean = mean + (x - mean).mean(axis=0)  # so that a constant leaves nothing
         # the covariance would square the condition number: decompose the data instead;
         # rows of zeros change nothing but the shape
         centred = np.pad(x - mean, ((0, max(0, x.shape[1] - len(x))), (0, 0)))

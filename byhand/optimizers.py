@@ -216,7 +216,7 @@ class Optimizer(_Resumable):
     grads is a dict of arrays of the same names, shapes and dtypes; gradients of other
     names are another optimizer's and are left alone. As in PyTorch a NaN spreads, and
     where a root of squares divides the step, a gradient whose square leaves the dtype's
-    range, in float32 above 1e19 or, times 1 - beta2, 1e20, leaves its entry nothing but
+    range, in float32 above 1.8e19 or, times 1 - beta2, 5.8e20, leaves its entry only
     decoupled decay and old velocity. A step that raises has changed nothing: TypeError,
     ValueError, or KeyError for a missing gradient. A subclass gives start(param,
     group), the first state, and update(param, grad, state, **settings).

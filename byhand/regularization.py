@@ -36,10 +36,10 @@ def noisy_labels(y, fraction, rng, classes=10):
     """A copy of the labels y (N, ...) in which a share of each column is redrawn evenly
     from all classes.
 
-    The share is exact, to rounding; one in `classes` of the redrawn labels comes out as
-    it was. Raises ValueError for a fraction outside [0, 1], for labels that are none of
-    the classes and for more classes than the labels' dtype can name, TypeError for
-    labels that are no integers.
+    The share is exact, to rounding; on average one in `classes` of the redrawn labels
+    comes out as it was. Raises ValueError for a fraction outside [0, 1], for labels
+    that are none of the classes and for more classes than the labels' dtype can name,
+    TypeError for labels that are no integers.
     """
     y = np.array(y)
     if y.dtype.kind not in "iu" or y.ndim == 0:
@@ -64,7 +64,8 @@ def max_norm(weight, limit, axis=-1):
 
     The length is the Euclidean one along axis: for (..., out, in) that of the weights
     coming into each unit; each row is first divided by its largest entry, so that no
-    square overflows or vanishes. (torch.renorm does not, and adds 1e-7 to the length.)
+    square overflows, not all vanish. (torch.renorm does not, and adds 1e-7 to the
+    length.)
     A row with NaN or infinity becomes NaN. Raises ValueError unless limit is
     positive (Srebro et al., 2005; Srivastava et al., 2014, section 5.1).
     """
@@ -221,8 +222,8 @@ class StochasticDepth(Dropout):
     x (N, ...); `mask` has the shape (N, 1, ...) or (1, 1, ...). As
     torchvision.ops.StochasticDepth; the paper (Huang et al., 2016) multiplies by the
     survival probability 1 - p in evaluation instead. Raises ValueError for another
-    mode, an x without examples' axis, and in a stack, where all models would share
-    their masks; the rest as in Dropout.
+    mode, in training for an x without examples' axis, and in a stack, where all models
+    would share their masks; the rest as in Dropout.
     """
 
     @staticmethod

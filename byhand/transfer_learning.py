@@ -241,7 +241,8 @@ def warp(images, rows, columns):
         raise ValueError("rows and columns must be numbers, got NaN among them")
     height, width = images.shape[1:]
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
-    rows, columns = np.clip(rows, -1, height) + 1, np.clip(columns, -1, width) + 1
+    rows, columns = (np.add(np.clip(at, -1, n), 1, dtype=np.float64)
+                     for at, n in ((rows, height), (columns, width)))
     top = np.minimum(rows.astype(int), height)
     left = np.minimum(columns.astype(int), width)
     down = (rows - top).astype(images.dtype)

@@ -174,6 +174,8 @@ def test_precision_and_recall():
     x = generator(6).normal(size=(30, 2))
     assert by.sample_precision_recall(x, x) == (1.0, 1.0)
     assert by.sample_precision_recall(x, x + 99) == (0.0, 0.0)
+    twice = np.repeat(np.random.default_rng(7).normal(size=(10, 8)), 5, axis=0)
+    assert by.sample_precision_recall(twice, twice[:5])[0] == 1.0
     other = np.random.default_rng(2).normal(size=x.shape)
     assert by.sample_precision_recall(
         x + 1e8, other + 1e8) == by.sample_precision_recall(x, other)

@@ -573,7 +573,9 @@ def test_a_state_must_belong_to_the_parameters():
         ({"pairs": [(np.ones(2), np.ones(2, np.float32), 1.0)]}, TypeError, "float64"),
         ({"moved": (np.ones(2), np.ones(3))}, ValueError, "vector"),
         ({"scale": 0.0}, ValueError, "scale must be positive"),
-        ({"n_iter": -1}, ValueError, "n_iter at least 0")]:
+        ({"n_iter": -1}, ValueError, "n_iter 0, 1, 2"),
+        ({"n_iter": 0.5}, ValueError, "n_iter 0, 1, 2"),
+        ({"pairs": [pair[:2]]}, ValueError, "unpack")]:
         with pytest.raises(error, match=words):
             optimizer.load_state_dict(fresh | change)
     optimizer.load_state_dict(fresh | {"pairs": [pair] * 2, "n_iter": 0})

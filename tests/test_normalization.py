@@ -321,6 +321,9 @@ def test_layers_refuse(layer, x, error, message):
         (lambda: by.fold_batch_norm(Linear(2, 3, rng=np.random.default_rng(
             0)), by.BatchNorm1d(3, track_running_stats=False)), "running statistics"),
         (lambda: by.Whitening().fit(np.ones((0, 2))), "at least one example"),
+        (lambda: by.Whitening("zca").fit(np.column_stack(
+            [np.random.default_rng(0).normal(size=(50, 2)), np.full(50, 1e8 / 3)])),
+         "singular"),
     ],
 )
 def test_values_refused(make, message):

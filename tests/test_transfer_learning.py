@@ -337,6 +337,10 @@ def test_warp_reads_as_grid_sample(n, height, width, dtype, reach):
         1e-11 if dtype == np.float64 else 1e-5) * max(1, reach if reach < 1e4 else 1))
     rows, columns = (np.broadcast_to(index, images.shape).astype(dtype)
                      for index in np.indices((height, width)))
+    far = np.random.default_rng(0).random((1, 300, 300))
+    for kind, at in (("uint8", 255), ("int8", 127), ("float32", 255)):
+        place = np.full((1, 1, 1), at, kind)  # one more wraps in some of these
+        assert by.warp(far, place, place) == far[0, at, at]
     assert (np.array_equal(by.warp(images, rows, columns), images)
             and np.array_equal(images, before))
     assert np.array_equal(by.warp(images, *np.broadcast_arrays(

@@ -208,10 +208,13 @@ class StackedLinear(Layer):
 
 # %% ../book/experiments.ipynb #c4f81a72
 def _settings(layer):
-    """What the layer was built with, as far as it is plain: numbers, words, tuples."""
+    """What the layer and those that it holds were built with, as far as it is plain:
+    numbers, words, tuples.
+    """
     plain = (bool, int, float, complex, str, tuple, type(None), np.generic)
-    return {name: value for name, value in vars(layer).items()
-            if isinstance(value, plain)}
+    return [(name, type(inner), {key: value for key, value in vars(inner).items()
+                                 if isinstance(value, plain)})
+            for name, inner in layer.named_layers().items()]
 
 
 def _keeps_apart(layer):
@@ -244,9 +247,6 @@ def _together(layers):
     if first.params or first.buffers:
         raise ValueError(f"{kind.__name__} has a state of its own, which the models "
                          "would share; a method stacked(layers) could say otherwise")
-    if len(first.named_layers()) > 1:
-        raise ValueError(f"{kind.__name__} holds layers of its own; a method "
-                         "stacked(layers) could say how they are stacked")
     if any(_settings(layer) != _settings(first) for layer in layers):
         raise ValueError(f"the models differ in the settings of {kind.__name__}")
     if not _keeps_apart(first):
@@ -262,12 +262,12 @@ def stack(models):
     A Linear with bias becomes a StackedLinear with copies of the weights, a Sequential
     within is stacked in turn. A layer class may say itself how it is stacked, by a
     static method stacked(layers) that returns a layer. Any other layer must hold no
-    params, buffers and layers, have the same settings in all models (only numbers,
-    words and tuples are compared), and treat each model by itself (activations,
-    dropout): it is copied from the first model, with its random generator. Initialize
-    first, then stack. Raises TypeError for anything but Sequentials, ValueError for
-    none, if they differ in length, kind, shape or settings, and for a layer that cannot
-    be stacked.
+    params and buffers, have the same settings in all models (only numbers, words and
+    tuples are compared, its inner layers' too), and treat each model by itself
+    (activations, dropout): it is copied from the first model, with its random
+    generator. Initialize first, then stack. Raises TypeError for anything but
+    Sequentials, ValueError for none, if they differ in length, kind, shape or settings,
+    and for a layer that cannot be stacked.
     """
     models = list(models)
     if not models:

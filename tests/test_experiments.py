@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from byhand import checks, experiments
-from byhand.activations import GLU, LeakyReLU, PReLU, Tanh
+from byhand.activations import GLU, LeakyReLU, PReLU, SwiGLU, Tanh
 from byhand.backprop import Linear, MSELoss, ReLU, Sequential, train
 from byhand.checks import check_layer, check_loss, relative_error
 from byhand.convolution import Residual
@@ -201,9 +201,11 @@ def test_a_layer_says_how_it_is_stacked():
     (lambda: stack([Sequential(linear(), LeakyReLU(s)) for s in (0.01, 0.9)]),
      ValueError, "settings of LeakyReLU"),
     (lambda: stack([Sequential(Residual(LeakyReLU(s))) for s in (0.01, 0.9)]),
-     ValueError, "Residual holds layers"),
+     ValueError, "settings of Residual"),
     (lambda: stack([Sequential(Checkpoint(LeakyReLU(s))) for s in (0.1, 0.9)]),
-     ValueError, "Checkpoint holds layers"),
+     ValueError, "settings of Checkpoint"),
+    (lambda: stack([Sequential(Residual(act())) for act in (ReLU, Tanh)]),
+     ValueError, "settings of Residual"),
     (lambda: stack([Sequential(GLU(1))] * 2), ValueError, "GLU does not treat"),
     (lambda: stack([Sequential(Softmax(dim=1))] * 2), ValueError, "Softmax does not"),
     (lambda: SideBySide(CrossEntropyLoss()), ValueError, '"sum", got .mean'),
@@ -611,3 +613,12 @@ def test_the_nearest_neighbor_is_the_nearest():
 def test_a_far_example_does_not_blur_the_near_ones():
     x = np.array([[2e-200, 0.0], [1e-200, 1e-200], [1e200, 1e200]])
     assert nearest_neighbor(x, np.arange(3), np.zeros((1, 2))) == 1
+
+
+def test_layers_with_equal_layers_inside_are_stacked():
+    models = [Sequential(Linear(4, 6, rng=RNG), SwiGLU(), Linear(3, 2, rng=RNG))
+              for _ in range(3)]
+    x = RNG.normal(size=(5, 3, 4))
+    y = stack(models).forward(x)
+    for s, model in enumerate(models):
+        np.testing.assert_allclose(y[:, s], model.forward(x[:, s]))

@@ -960,8 +960,8 @@ class OneCycleLR(LRScheduler):
     """Up to max_lr and down to almost 0 in total_steps (Smith and Topin, 2018); the
     momentum goes the other way. Sets both.
 
-    max_lr may be a list, one for each group. As in PyTorch, without epochs, three_phase
-    and last_epoch. More than total_steps calls of step() raise ValueError.
+    max_lr may be a list, one for each group. As in PyTorch, but without epochs,
+    steps_per_epoch, three_phase, last_epoch. More than total_steps steps: ValueError.
     """
 
     def __init__(self, optimizer, max_lr, total_steps, pct_start=0.3,

@@ -60,8 +60,9 @@ test: $(READY)
 steady: $(READY)
 	$(BIN)/python tests/steady.py $(or $(NAME),$(error make steady NAME=losses))
 
-# the whole book so, and with the oldest and the newest versions under every Python that uv can get: for hours, but
-# it goes on where it was ended. ONLY=oldest takes the runs with this in their name, TIMES=5 repeats the first strict one
+# the whole book so, and with the oldest versions under the oldest Python and the newest under every one that uv can
+# get: for hours, but it goes on where it was ended. ONLY=oldest takes the runs with this in their name, TIMES=5
+# repeats the first strict one
 drift: $(READY)
 	nice $(BIN)/python tests/drift.py $(if $(ONLY),--only "$(ONLY)") $(if $(TIMES),--times $(TIMES))
 

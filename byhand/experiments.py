@@ -249,6 +249,9 @@ def _together(layers):
                          "would share; a method stacked(layers) could say otherwise")
     if any(_settings(layer) != _settings(first) for layer in layers):
         raise ValueError(f"the models differ in the settings of {kind.__name__}")
+    for name, inner in first.named_layers().items():
+        if hasattr(type(inner), "stacked"):  # it may refuse, inside another one, too
+            type(inner).stacked([layer.named_layers()[name] for layer in layers])
     if not _keeps_apart(first):
         raise ValueError(f"{kind.__name__} does not treat each model by itself")
     return copy.deepcopy(first)
@@ -261,7 +264,8 @@ def stack(models):
 
     A Linear with bias becomes a StackedLinear with copies of the weights, a Sequential
     within is stacked in turn. A layer class may say itself how it is stacked, by a
-    static method stacked(layers) that returns a layer. Any other layer must hold no
+    static method stacked(layers) that returns a layer; inside another one it can only
+    refuse, by an error. Any other layer must hold no
     params and buffers, have the same settings in all models (only numbers, words and
     tuples are compared, its inner layers' too), and treat each model by itself
     (activations, dropout): it is copied from the first model, with its random

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from byhand import regularization as by
 from byhand.backprop import Linear, ReLU, Sequential
 from byhand.checks import check_layer, relative_error
+from byhand.convolution import Residual
 from byhand.experiments import stack
 from byhand.lab import digits
 
@@ -116,9 +117,12 @@ def test_dropout_is_carried_by_a_stack():
     assert not np.array_equal(mask[:, 0], mask[:, 1])
 
 
-def test_models_that_would_share_their_masks_cannot_be_stacked():
-    """One mask for each example would be one for all models."""
-    models = [Sequential(by.StochasticDepth(0.5, rng=generator(s))) for s in range(2)]
+@pytest.mark.parametrize("within", [
+    lambda layer: layer, Residual, lambda layer: Residual(Sequential(ReLU(), layer))])
+def test_models_that_would_share_their_masks_cannot_be_stacked(within):
+    """One mask for each example would be one for all models, also inside a layer."""
+    models = [Sequential(within(by.StochasticDepth(0.5, rng=generator(s))))
+              for s in range(2)]
     with pytest.raises(ValueError, match="would share the masks"):
         stack(models)
 

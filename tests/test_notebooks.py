@@ -301,3 +301,16 @@ def test_its_links_lead_somewhere(path, notebook):
             headings = re.findall(r"^#{1,3} +(.+?) *$", text, re.MULTILINE)
             assert heading in map(default_slugify,
                                   headings), f"{link} has no heading #{heading}"
+
+
+def test_each_exercise_has_its_solution_folded_below(notebook):
+    """One exercise a cell, and after it the cell that runs and checks its solution."""
+    cells = notebook.cells
+    for exercise, solution in zip(cells, [*cells[1:], nbformat.v4.new_markdown_cell()]):
+        first = re.search("^## Exercises$", exercise.source, re.MULTILINE)
+        asked = re.findall(r"^(?:\*\*\d+\.\*\*|\d+\.) ", exercise.source, re.MULTILINE)
+        if exercise.cell_type == "markdown" and (
+                first or re.match(r"\*\*\d+\.\*\* ", exercise.source)):
+            assert len(asked) == 1, f"one exercise a cell: {exercise.id}"
+            assert "hide-cell" in solution.metadata.get("tags", []), exercise.id
+            assert re.search("assert|check", solution.source), solution.id

@@ -228,15 +228,19 @@ def connect(chapter, addresses):
 # ---- the files that every EPUB has
 
 
+def moment():
+    """When the book was built, in seconds since 1970: reproducible builds set it."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+
+
 def about():
     """What is said of the whole book, from CITATION.cff and _config.yml."""
     known = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    moment = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
     return known | {
         "language": config["sphinx"]["config"]["language"],
         "authors": [author["name"] for author in known["authors"]],
-        "modified": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))}
+        "modified": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment()))}
 
 
 def order():

@@ -23,23 +23,26 @@ def overview(claims, notebooks):
     total = Counter()
     for entry in claims.values():
         total.update({name: entry[name] for name in OUTCOMES})
-    judged = sum(total.values())
-    share = math.floor(1000 * total["held"] / judged) / 10  # never rounded up
+    judged = sum(total.values()) - total["not_reached"]
+    share = math.floor(1000 * total["held"] / max(judged, 1)) / 10  # never rounded up
     seeds = max(entry["n"] + entry["not_reached"] for entry in claims.values())
     always = sum(entry["held"] == entry["n"] + entry["not_reached"]
                  for entry in claims.values())
-    others = ", ".join(f"{total[name]:,} {plain(name)}" for name in OUTCOMES
-                       if name != "held")
-    others_ko = ", ".join(f"{word} {total[name]:,}번" for name, word in OUTCOMES.items()
-                          if name != "held")
+    parts = {name: word for name, word in OUTCOMES.items()
+             if name not in ("held", "not_reached")}
+    others = ", ".join(f"{total[name]:,} {plain(name)}" for name in parts)
+    others_ko = ", ".join(f"{word} {total[name]:,}번" for name, word in parts.items())
+    missed = total["not_reached"]
     english = (
         f"{len(claims)} claims of {len(notebooks)} notebooks, with up to {seeds} seeds "
         f"each, came out {judged:,} times: {total['held']:,} held ({share} %), "
-        f"{others}. {always} of the claims held with every seed.")
+        f"{others}; {missed:,} times they were not reached. {always} of the claims held "
+        "with every seed.")
     korean = (
         f"노트북 {len(notebooks)}개의 주장 {len(claims)}개를 시드 최대 {seeds}개로 "
         f"모두 {judged:,}번 판정했다. 성립 {total['held']:,}번({share} %), "
-        f"{others_ko}. 모든 시드에서 성립한 주장은 {always}개다.")
+        f"{others_ko}. 측정에 이르지 못한 것은 {missed:,}번이다. "
+        f"모든 시드에서 성립한 주장은 {always}개다.")
     return f"<p>{swap(english, korean)}</p>"
 
 

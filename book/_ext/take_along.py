@@ -79,7 +79,9 @@ def write_deck(cards, words, path):
         # the same id in a later version is the same note: what was learned is kept
         decks[deck].add_note(genanki.Note(
             MODEL, [*fields, urljoin(SITE, url)], guid=genanki.guid_for(deck, id)))
-    genanki.Package(list(decks.values())).write_to_file(str(path), timestamp=0)
+    # Anki takes a card anew if it is later than the one that it has
+    genanki.Package(list(decks.values())).write_to_file(
+        str(path), timestamp=epub.moment())
 
 
 def write_archive(folder, path):

@@ -34,7 +34,8 @@ help:
 	@echo "make clean                remove the environment and everything that was built"
 
 # The file $(READY) stands for a finished installation; pip stops before it is made if anything fails.
-# Everything but PyTorch is held to its hash and comes as a wheel, so that no build script of others runs.
+# Everything but PyTorch, its CUDA packages and hatchling, which installs byhand, is held to its hash, and comes as
+# a wheel.
 # Modules are compiled when they are first imported: most of the packages' modules never are, and that was half the time.
 $(READY): requirements.txt requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

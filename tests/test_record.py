@@ -219,3 +219,13 @@ def test_a_record_of_an_old_version_says_so(script, root, monkeypatch):
     register = script("book/_ext/register.py")
     assert "&gt;=2.12" in register.too_old("2.11.0+cu130")
     assert register.too_old("2.12.0") == register.too_old("2.13.0+cpu") == ""
+
+
+def test_what_holds_within_limits_is_not_said_to_hold_as_it_is_said(script, root,
+                                                                    monkeypatch):
+    pytest.importorskip("lxml", reason="it is a part of the website")
+    monkeypatch.syspath_prepend(str(root / "book" / "_ext"))
+    said = script("book/_ext/register.py").what_is_true
+    assert said({}) == "It holds as it is said."
+    assert said({"boundary": "For n = 1."}) == "It holds. Boundary: For n = 1."
+    assert said({"boundary": "For n = 1.", "correct": "Half."}) == "Half."

@@ -623,6 +623,20 @@ def test_old_addresses_lead_on(browser, base):
 # ---- paper
 
 
+def test_paper_keeps_what_an_id_leads_to(script, browser, base):
+    """Ids get the page's name in front; the arrows of the map must find theirs."""
+    pdf, opened = script("book/_ext/pdf.py"), Visit(browser, base, "index.html")
+    opened.page.evaluate(pdf.PREPARE, ["index", pdf.INSIDE])
+    arrows = opened.page.locator("svg [marker-end]").evaluate_all(
+        "(paths) => paths.map((path) => path.getAttribute('marker-end'))")
+    assert arrows and all(opened.page.locator(f'[id="{arrow[5:-1]}"]').count() == 1
+                          for arrow in arrows)
+    leads = opened.page.locator("svg a").evaluate_all(
+        "(links) => links.map((link) => link.getAttribute('href'))")
+    assert leads and all(lead.startswith(pdf.INSIDE) for lead in leads)
+    opened.context.close()
+
+
 def test_two_pages_become_one_pdf(site, browser, tmp_path):
     """With an outline, and with links from one to the other inside the file."""
     from pypdf import PdfReader
@@ -1182,6 +1196,9 @@ def test_the_deck_has_every_card(site, tmp_path):
     assert all(link.startswith("https://") for *_, link in notes)
     assert not any("katex" in back or "<math" in back for _, back, *_ in notes)
     assert any(r"\(" in back for _, back, *_ in notes)
+    korean = [note for note in notes if re.search("[가-힣]", note[0])]
+    assert all(re.search("[가-힣]", more) for _, _, more, _ in korean if "<ul>" in more)
+    assert sum("<ul>" in more for _, _, more, _ in korean) == languages[1]
 
 
 def test_the_archive_is_the_site(site):

@@ -36,8 +36,8 @@ def overview(claims, notebooks):
     english = (
         f"{len(claims)} claims of {len(notebooks)} notebooks, with up to {seeds} seeds "
         f"each, came out {judged:,} times: {total['held']:,} held ({share} %), "
-        f"{others}; {missed:,} times they were not reached. {always} of the claims held "
-        "with every seed.")
+        f"{others}; {missed:,} times they were not reached. {always} of the claims "
+        "held with every seed.")
     korean = (
         f"노트북 {len(notebooks)}개의 주장 {len(claims)}개를 시드 최대 {seeds}개로 "
         f"모두 {judged:,}번 판정했다. 성립 {total['held']:,}번({share} %), "

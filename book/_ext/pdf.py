@@ -29,14 +29,17 @@ INSIDE = "https://inside.invalid/"
 PREPARE = """([page, inside]) => {
   const article = document.querySelector(".bd-article");
   article.querySelectorAll("a[href]").forEach((link) => {
-    const target = new URL(link.href);
+    const target = new URL(link.getAttribute("href"), location);  // of SVG's links, too
     if (target.origin !== location.origin) return;
     const file = target.pathname.replace(/^\\//, "").replace(/\\.html$/, "");
     const id = target.hash.slice(1);
     if (file === page) link.setAttribute("href", `#${page}--${id}`);
-    else link.href = `${inside}${file}--${id}`;
+    else link.setAttribute("href", `${inside}${file}--${id}`);
   });
   article.querySelectorAll("[id]").forEach((e) => { e.id = `${page}--${e.id}`; });
+  for (const part of article.querySelectorAll("svg *"))  // arrowheads, clippings
+    for (const attribute of part.attributes)
+      attribute.value = attribute.value.replaceAll("url(#", `url(#${page}--`);
   const first = article.querySelector("h1");
   if (first) first.insertAdjacentHTML("beforebegin", `<a id="${page}--"></a>`);
   document.documentElement.dataset.theme = "light";

@@ -207,6 +207,13 @@ def one_question(question, known):
         f'<a href="{question["chapter"]}.html">the lecture</a></p></details>')
 
 
+def what_is_true(claim):
+    """The right statement; of a claim that holds how far, if that is known."""
+    if "boundary" in claim and "correct" not in claim:
+        return f"It holds. Boundary: {claim['boundary']}"
+    return claim.get("correct", "It holds as it is said.")
+
+
 def claims(known, **_):
     """The register: a table of all claims that a page judges."""
     rows = []
@@ -219,7 +226,7 @@ def claims(known, **_):
             says = f'<q>{escape(claim["says"])}</q>'
             if "says_ko" in claim:
                 says += f'<br><q lang="ko">{escape(claim["says_ko"])}</q>'
-            true = escape(claim.get("correct", "It holds as it is said."))
+            true = escape(what_is_true(claim))
             rows.append(
                 f'<tr class="entry" data-verdict="{claim["verdict"]}" '
                 f'data-measured="{int(bool(box["measured"]))}" '
@@ -410,7 +417,8 @@ def cards(known):
             if (box := known["boxes"].get(claim["id"])) is not None:
                 judged.append(own | box | {"verdicts": [claim["verdict"]]} | {
                     name: claim[name] for name in
-                    ("id", "verdict", "says", "says_ko", "correct", "correct_ko")
+                    ("id", "verdict", "says", "says_ko", "correct", "correct_ko",
+                     "boundary")
                     if name in claim})
     present = {card["chapter"] for card in asked}
     return {"chapters": [{"id": chapter, "title": known["titles"][chapter],

@@ -112,8 +112,12 @@ def verdicts(claims):
             f'<li class="verdict-{claim["verdict"]}"><a href="{address(claim)}">'
             f'{label(claim["verdict"])}</a> <q>{escape(claim["says"])}</q>'
             + (f' <span class="true">{true}</span>' if true else "") + "</li>")
-    note = '<p class="note">A verdict leads to its conditions and its evidence.</p>'
-    return f'{note}<ul class="verdicts">{"".join(rows)}</ul>' if rows else ""
+    note = "A verdict leads to its conditions and its evidence."
+    if not full:
+        note += (" There is no room here for the conditions of what holds with "
+                 "conditions: do not repeat it without them.")
+    return (f'<p class="note">{note}</p><ul class="verdicts">{"".join(rows)}</ul>'
+            if rows else "")
 
 
 def address(claim):

@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 
 from lxml import html as lxml_html
-from register import SITE, article, label, moved, words
+from register import SITE, article, label, moved, what_is_true, words
 from sheets import PAGE, UP, equation, has_class, heading, lectures
 
 BEGIN, END = "begin slide", "end slide"
@@ -248,7 +248,7 @@ def picture(figure, page):
 def asked(claim):
     """A claim as a question, its answer folded."""
     place = UP + claim["url"].removeprefix(SITE)
-    true = escape(claim.get("correct", "It holds as it is said."))
+    true = escape(what_is_true(claim))
     return (f'<blockquote>{escape(claim["says"])}</blockquote><details class="answer">'
             f'<summary>The verdict</summary><p class="verdict-{claim["verdict"]}">'
             f'<a href="{place}">{label(claim["verdict"]).capitalize()}</a>. {true}</p>'

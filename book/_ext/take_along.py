@@ -55,10 +55,12 @@ def bullets(items):
 def notes(cards, words):
     """(deck, id, front, back, more, link) of every card."""
     for card in cards["questions"]:
-        more = bullets(card["points"]) + escape(" ".join(card["next"]))
-        for deck, front, back in (("Questions", card["en"], card["minute"]),
-                                  ("질문", card["ko"], card["minute_ko"])):
+        for deck, front, back, end in (("Questions", card["en"], card["minute"], ""),
+                                       ("질문", card["ko"], card["minute_ko"], "_ko")):
             if back:
+                points, after = (card.get(name + end, card[name])
+                                 for name in ("points", "next"))
+                more = bullets(points) + escape(" ".join(after))
                 yield deck, card["id"], escape(front), for_anki(back), more, card["url"]
     for card in cards["claims"]:
         plain = card["verdict"].replace("-", " ")

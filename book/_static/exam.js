@@ -323,7 +323,8 @@
     running.step = "told";
     const result = make("p", { className: "result", tabIndex: -1 }, make("strong", {}, right ? t("right") : t("not")), " ",
       `${t("its")}: `, make("strong", { className: `verdict-${one.verdict}` }, t(one.verdict)), ". ",
-      ...spoken(one.correct || WORDS.en.said, one.correct ? one.correct_ko : WORDS.ko.said));
+      ...(one.correct ? spoken(one.correct, one.correct_ko) : one.boundary ? spoken(WORDS.en.within, WORDS.ko.within)
+        : spoken(WORDS.en.said, WORDS.ko.said)));
     show(make("section", { className: "exam-card" }, head(), make("h2", {}, ...spoken(one.says, one.says_ko).map((part) => make("q", {}, part))),
       result, one.measured ? html(one.measured, "en") : undefined, links(one),
       make("p", { className: "actions" }, button(t("onward"), onward, { className: "primary" })), make("p", { className: "keys" }, t("keysVerdict"))));

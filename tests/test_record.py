@@ -227,5 +227,5 @@ def test_what_holds_within_limits_is_not_said_to_hold_as_it_is_said(script, root
     monkeypatch.syspath_prepend(str(root / "book" / "_ext"))
     said = script("book/_ext/register.py").what_is_true
     assert said({}) == "It holds as it is said."
-    assert said({"boundary": "For n = 1."}) == "It holds. Boundary: For n = 1."
+    assert said({"boundary": "For n = 1."}) == "It holds. Limit or source: For n = 1."
     assert said({"boundary": "For n = 1.", "correct": "Half."}) == "Half."

@@ -626,7 +626,7 @@ def test_old_addresses_lead_on(browser, base):
 def test_paper_keeps_what_an_id_leads_to(script, browser, base):
     """Ids get the page's name in front; the arrows of the map must find theirs."""
     pdf, opened = script("book/_ext/pdf.py"), Visit(browser, base, "index.html")
-    opened.page.evaluate(pdf.PREPARE, ["index", pdf.INSIDE])
+    opened.page.evaluate(pdf.PREPARE, ["index", pdf.INSIDE, pdf.pages(), pdf.SITE])
     arrows = opened.page.locator("svg [marker-end]").evaluate_all(
         "(paths) => paths.map((path) => path.getAttribute('marker-end'))")
     assert arrows and all(opened.page.locator(f'[id="{arrow[5:-1]}"]').count() == 1
@@ -1101,8 +1101,23 @@ def test_an_interview_in_korean(exam):
     exam.keyboard.press("Space")
     assert "1분 답변" in exam.locator(".answer").inner_text()
     exam.keyboard.press("2")
+    exam.keyboard.press("Space")
+    exam.locator(".links a", has_text="#").click()  # it is an address, and no way out
+    assert "2 / 10" in exam.locator(".head").inner_text()
     exam.keyboard.press("Escape")
     assert exam.locator(".end tbody tr").count() == 1
+
+
+def test_two_tabs_keep_what_either_learned(exam):
+    other = exam.context.new_page()
+    other.goto(exam.url)
+    for page in (other, exam):
+        page.wait_for_selector(".choices")
+        choose(page, 1)
+        page.keyboard.press("Space")
+        page.keyboard.press("3")
+        page.wait_for_selector(".end")
+    assert len(progress(exam)["log"]) == 2
 
 
 @pytest.mark.parametrize("text", [
@@ -1323,6 +1338,14 @@ def test_the_register_has_every_claim_of_a_page(visit, site):
         }""")
     page.locator("details.cite summary").first.click()
     assert "@misc{byhand" in page.locator("details.cite pre").first.inner_text()
+
+
+def test_a_source_alone_is_no_measurement(site):
+    rows = (site / "claims.html").read_text("utf-8").split('<tr class="entry"')[1:]
+    assert rows and any("Boundary<" in row for row in rows)
+    for row in rows:
+        measured = "<table" in row.partition("</tr></tbody></table></div>")[0]
+        assert ('data-measured="1"' in row) == (measured or "Measured<" in row)
 
 
 def test_the_table_of_agreement_knows_every_group(files, site):

@@ -23,10 +23,13 @@ from pypdf.generic import ArrayObject, NameObject, TextStringObject
 ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 INSIDE = "https://inside.invalid/"
+# where what is no page of the book lies: sheets, slides, decks
+SITE = "https://deep-learning-by-hand.github.io/book/"
 
 # the ids of a page get the page's name in front, so that those of two pages differ when
-# all are in one file; links to other pages of the book become links to such names
-PREPARE = """([page, inside]) => {
+# all are in one file; links to other pages of the book become links to such names, and
+# those to its other files lead to the site
+PREPARE = """([page, inside, pages, site]) => {
   const article = document.querySelector(".bd-article");
   article.querySelectorAll("a[href]").forEach((link) => {
     const target = new URL(link.getAttribute("href"), location);  // of SVG's links, too
@@ -34,7 +37,8 @@ PREPARE = """([page, inside]) => {
     const file = target.pathname.replace(/^\\//, "").replace(/\\.html$/, "");
     const id = target.hash.slice(1);
     if (file === page) link.setAttribute("href", `#${page}--${id}`);
-    else link.setAttribute("href", `${inside}${file}--${id}`);
+    else if (pages.includes(file)) link.setAttribute("href", `${inside}${file}--${id}`);
+    else link.setAttribute("href", site + target.pathname.slice(1) + target.hash);
   });
   article.querySelectorAll("[id]").forEach((e) => { e.id = `${page}--${e.id}`; });
   for (const part of article.querySelectorAll("svg *"))  // arrowheads, clippings
@@ -77,7 +81,7 @@ def printed(site, folder, chosen):
         page = chromium.new_page(viewport={"width": 1000, "height": 1400})
         for name in chosen:
             page.goto(f"http://127.0.0.1:{server.server_port}/{name}.html")
-            title = page.evaluate(PREPARE, [name, INSIDE])
+            title = page.evaluate(PREPARE, [name, INSIDE, pages(), SITE])
             page.wait_for_function(
                 "() => [...document.images].every((image) => image.complete "
                 "|| !image.checkVisibility())")

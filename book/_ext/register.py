@@ -113,14 +113,18 @@ def minute(node):
 
 
 def boxes(page, root):
-    """{claim id: {"url", "measured"}} of the claims' boxes on a page."""
+    """{claim id: {"url", "measured", "counted"}} of the claims' boxes on a page: what
+    stands below the claim, and whether that is more than a source.
+    """
     found = {}
     for box in root.xpath('.//div[contains(@class, "byhand-claim")]'):
         name = (box.get("id") or "").removeprefix("claim-")
         if name:
             numbers = box.xpath("./dl|./table|./div[.//table]")
             found[name] = {"url": f"{page}#{box.get('id')}",
-                           "measured": "".join(moved(part, page) for part in numbers)}
+                           "measured": "".join(moved(part, page) for part in numbers),
+                           "counted": bool(box.xpath(
+                               './/table | ./dl/dt[contains(., "Measured")]'))}
     return found
 
 
@@ -184,7 +188,7 @@ def questions(known, **_):
 def one_question(question, known):
     answer = known["answers"].get(question["question_en"], {})
     claims = question["claims"]
-    measured = any(known["boxes"].get(c["id"], {}).get("measured") for c in claims)
+    measured = any(known["boxes"].get(c["id"], {}).get("counted") for c in claims)
     text = " ".join([question["question_en"], question["question_ko"]]
                     + [c["says"] for c in claims])
     summary = (f'<span class="en">{escape(question["question_en"])}</span> '
@@ -208,9 +212,9 @@ def one_question(question, known):
 
 
 def what_is_true(claim):
-    """The right statement; of a claim that holds how far, if that is known."""
+    """The right statement; of a claim that holds its limit or its source, if it has."""
     if "boundary" in claim and "correct" not in claim:
-        return f"It holds. Boundary: {claim['boundary']}"
+        return f"It holds. Limit or source: {claim['boundary']}"
     return claim.get("correct", "It holds as it is said.")
 
 
@@ -229,12 +233,12 @@ def claims(known, **_):
             true = escape(what_is_true(claim))
             rows.append(
                 f'<tr class="entry" data-verdict="{claim["verdict"]}" '
-                f'data-measured="{int(bool(box["measured"]))}" '
+                f'data-measured="{int(box["counted"])}" '
                 f'data-text="{escape(text)}">'
                 f'<td class="verdict-{claim["verdict"]}">{label(claim["verdict"])}</td>'
                 f'<td>{says}</td><td>{true}'
-                + (f'<details><summary>measured</summary>{box["measured"]}</details>'
-                   if box["measured"] else "")
+                + (f"<details><summary>{'measured' if box['counted'] else 'source'}"
+                   f"</summary>{box['measured']}</details>" if box["measured"] else "")
                 + f'</td><td><a href="{box["url"]}">{claim["id"]}</a>'
                 f'<br>{cite(claim, box)} · {contest(claim, box)}</td></tr>')
     head = "".join(f"<th>{name}</th>" for name in

@@ -145,6 +145,7 @@
   };
 
   const home = () => {
+    running?.face?.stop();
     running = undefined;
     say("");
     const now = Date.now(), cards = [...questions, ...claims];
@@ -214,6 +215,7 @@
 
   let running;
   const begin = (mode, cards) => {
+    running?.face?.stop();
     running = { mode, cards, at: 0, results: [], started: Date.now() };
     card();
   };
@@ -413,6 +415,11 @@
     return;
   }
   start();
-  window.addEventListener("hashchange", start);
+  // a card's own address, chosen within a round, does not end the round
+  window.addEventListener("hashchange", () => { if (!running || running.cards.length === 1) start(); });
+  // what another tab has stored is not overwritten by what this one knew before
+  window.addEventListener("storage", (event) => {
+    try { if (event.key === KEY && event.newValue) state = read(event.newValue); } catch { /* nothing that can be read */ }
+  });
   warn();
 })();

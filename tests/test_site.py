@@ -623,8 +623,9 @@ def test_old_addresses_lead_on(browser, base):
 # ---- paper
 
 
-def test_paper_keeps_what_an_id_leads_to(script, browser, base):
+def test_paper_keeps_what_an_id_leads_to(script, browser, base, monkeypatch):
     """Ids get the page's name in front; the arrows of the map must find theirs."""
+    monkeypatch.syspath_prepend(str(ROOT / "book" / "_ext"))  # its neighbours
     pdf, opened = script("book/_ext/pdf.py"), Visit(browser, base, "index.html")
     opened.page.evaluate(pdf.PREPARE, ["index", pdf.INSIDE, pdf.pages(), pdf.SITE])
     arrows = opened.page.locator("svg [marker-end]").evaluate_all(

@@ -19,12 +19,11 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, NameObject, TextStringObject
+from register import SITE
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 INSIDE = "https://inside.invalid/"
-# where what is no page of the book lies: sheets, slides, decks
-SITE = "https://deep-learning-by-hand.github.io/book/"
 
 # the ids of a page get the page's name in front, so that those of two pages differ when
 # all are in one file; links to other pages of the book become links to such names, and

@@ -238,7 +238,8 @@ def claims(known, **_):
                 f'<td class="verdict-{claim["verdict"]}">{label(claim["verdict"])}</td>'
                 f'<td>{says}</td><td>{true}'
                 + (f"<details><summary>{'measured' if box['counted'] else 'source'}"
-                   f"</summary>{box['measured']}</details>" if box["measured"] else "")
+                   f"</summary>{box['measured']}</details>"
+                   if box["counted"] or box["measured"] and "correct" in claim else "")
                 + f'</td><td><a href="{box["url"]}">{claim["id"]}</a>'
                 f'<br>{cite(claim, box)} · {contest(claim, box)}</td></tr>')
     head = "".join(f"<th>{name}</th>" for name in
